@@ -1,0 +1,2 @@
+//! The `thinkgate` binary.
+fn main() {}
