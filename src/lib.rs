@@ -1,1 +1,15 @@
-//! Thinkgate.
+//! Thinkgate decides, for every prompt, whether a language model should think before it answers, for how
+//! long, and which model should answer; then it gets the answer.
+//!
+//! # Layout
+//!
+//! - [`conversation`]: what the client sent, as text and roles, with the wishes it stated in fields.
+//! - [`decide`]: the product, one pure function from a conversation to a [`Decision`](decide::Decision).
+//! - [`rules`]: the hand-tunable judgements that [`decide`] weighs.
+//! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
+#![forbid(unsafe_code)]
+
+pub mod conversation;
+pub mod decide;
+pub mod policy;
+pub mod rules;

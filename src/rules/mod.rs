@@ -1,0 +1,5 @@
+//! "Which hand-written judgements apply?"
+
+/// The loaded packs.
+#[derive(Debug, Clone, Default)]
+pub struct RuleSet;
