@@ -17,8 +17,16 @@ fn main() -> anyhow::Result<()> {
         }
     };
     let model = |name: &str, architecture, total, skill| ModelProfile {
-        name: name.into(), architecture, total_params: Some(total), active_params: Some(1_000_000), context_length: Some(1024),
-        thinking: ThinkingAbility::Hybrid, tools: true, vision: false, skill: Some(skill), price: None,
+        name: name.into(),
+        architecture,
+        total_params: Some(total),
+        active_params: Some(1_000_000),
+        context_length: Some(1024),
+        thinking: ThinkingAbility::Hybrid,
+        tools: true,
+        vision: false,
+        skill: Some(skill),
+        price: None,
     };
     let policy = Policy {
         models: vec![
@@ -44,14 +52,25 @@ fn main() -> anyhow::Result<()> {
                 Conversation::of_prompt(&args[1])
             };
             let d = explain::timed_decision(&c, &snapshot);
-            if args.last().is_some_and(|a| a == "--json") { explain::print_json(&d, &mut out)? } else { explain::print_text(&d, &c, &mut out)? }
+            if args.last().is_some_and(|a| a == "--json") {
+                explain::print_json(&d, &mut out)?
+            } else {
+                explain::print_text(&d, &c, &mut out)?
+            }
         }
         "classify" => {
-            let options = classify::Options { no_timing: true, summary: vec!["source".into(), "lang".into()] };
+            let options =
+                classify::Options { no_timing: true, summary: vec!["source".into(), "lang".into()] };
             let mut tally = classify::Tally::default();
             let mut o = std::io::BufWriter::new(std::fs::File::create(&args[1])?);
             for f in &args[2..] {
-                classify::run(std::io::BufReader::new(std::fs::File::open(f)?), &mut o, &snapshot, &options, &mut tally)?;
+                classify::run(
+                    std::io::BufReader::new(std::fs::File::open(f)?),
+                    &mut o,
+                    &snapshot,
+                    &options,
+                    &mut tally,
+                )?;
             }
             tally.print(&options.summary, &mut out)?;
         }
