@@ -208,7 +208,15 @@ impl Engine {
     /// # Errors
     /// The template or the tokenizer refused the conversation.
     pub fn count_tokens(&self, chat: &Chat) -> Result<usize, PromptError> {
-        self.inner.tokenizer.encode_chat(chat).map(|ids| ids.len())
+        self.encode(chat).map(|ids| ids.len())
+    }
+
+    /// The prompt as token ids.
+    ///
+    /// # Errors
+    /// The template or the tokenizer refused the conversation.
+    pub fn encode(&self, chat: &Chat) -> Result<Vec<u32>, PromptError> {
+        self.inner.tokenizer.encode_chat(chat)
     }
 
     /// Queues a request.
