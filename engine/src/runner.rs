@@ -159,7 +159,7 @@ impl Runner {
         let vocab = self.model.config.vocab;
         for (at, logits) in speakers.into_iter().zip(pass.logits.chunks_exact(vocab)) {
             let sequence = &mut self.running[at];
-            let banned = sequence.banned.clone();
+            let banned = sequence.banned();
             match sequence.sampler.next(&mut logits.to_vec(), &sequence.generated, &banned) {
                 Ok(token) => sequence.advance(token, &self.tokenizer),
                 Err(error) => sequence.fail(error),

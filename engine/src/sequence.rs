@@ -88,7 +88,8 @@ pub(crate) struct Sequence {
     pub(crate) feed: VecDeque<u32>,
     pub(crate) sampler: Sampler,
     pub(crate) generated: Vec<u32>,
-    pub(crate) banned: Vec<u32>,
+    /// Thinking may still begin: wanted, and nothing said yet.
+    may_open: bool,
     limits: Limits,
     close: Option<ForcedClose>,
     think: Option<Think>,
@@ -126,8 +127,7 @@ impl Sequence {
             feed: prompt.into(),
             sampler,
             generated: Vec::new(),
-            // The switch is hard: a model told not to think cannot open a think block.
-            banned: think.filter(|_| !thinking).map(|think| vec![think.open]).unwrap_or_default(),
+            may_open: thinking && !opened,
             limits,
             close,
             think,
@@ -174,6 +174,17 @@ impl Sequence {
         self.deliver();
     }
 
+    /// Tokens that must not come next. The switch is hard: a model told not to think cannot open a think block, and
+    /// none opens a second one or closes what is not open.
+    pub(crate) fn banned(&self) -> Vec<u32> {
+        let Some(think) = self.think else { return Vec::new() };
+        match (self.phase, self.may_open) {
+            (Phase::Reasoning, _) => vec![think.open],
+            (Phase::Answer, true) => vec![think.close],
+            (Phase::Answer, false) => vec![think.open, think.close],
+        }
+    }
+
     /// Counts the experts that worked on `rows` of a pass.
     pub(crate) fn count_experts(
         &mut self,
@@ -206,6 +217,7 @@ impl Sequence {
 
     fn accept(&mut self, token: u32, tokenizer: &Tokenizer) {
         self.generated.push(token);
+        self.may_open = false;
         if self.limits.eos.contains(&token) {
             return self.finish(FinishReason::Stop, None, tokenizer);
         }
