@@ -52,6 +52,7 @@ fn a_tool_loop_keeps_the_decision_of_the_human_turn() {
 #[test]
 fn what_the_assistant_says_does_not_count() {
     let plain = of_turns(&[("user", "你好"), ("assistant", "你好！"), ("user", "你叫什么名字？")]);
-    let loud = of_turns(&[("user", "你好"), ("assistant", "证明：求解方程 x²=2 …"), ("user", "你叫什么名字？")]);
+    let loud =
+        of_turns(&[("user", "你好"), ("assistant", "证明：求解方程 x²=2 …"), ("user", "你叫什么名字？")]);
     assert!((plain.score - loud.score).abs() < 1e-12);
 }

@@ -50,7 +50,10 @@ fn the_score_is_the_sum_of_its_evidence() {
 fn deciding_twice_gives_the_same() {
     for prompt in ["已知x²+2x+1=0，求x的值", "Who wrote Hamlet?"] {
         let (first, second) = (of_prompt(prompt), of_prompt(prompt));
-        assert_eq!(serde_json::to_string(&first).expect("JSON"), serde_json::to_string(&second).expect("JSON"));
+        assert_eq!(
+            serde_json::to_string(&first).expect("JSON"),
+            serde_json::to_string(&second).expect("JSON")
+        );
     }
 }
 
@@ -63,7 +66,8 @@ fn repeating_a_keyword_does_not_pay() {
 
 #[test]
 fn length_alone_decides_nothing() {
-    for filler in ["今天我去了公园，看到了很多花。", "I walked through the park and saw flowers. "] {
+    for filler in ["今天我去了公园，看到了很多花。", "I walked through the park and saw flowers. "]
+    {
         let decision = of_prompt(&filler.repeat(400));
         assert!(decision.abstained || decision.thinking.mode == Mode::Off, "{decision:#?}");
     }
@@ -71,7 +75,8 @@ fn length_alone_decides_nothing() {
 
 #[test]
 fn the_flip_it_names_flips() {
-    for prompt in ["已知x²+2x+1=0，求x的值", "如何证明勾股定理？", "Who is the author of Harry Potter?"] {
+    for prompt in ["已知x²+2x+1=0，求x的值", "如何证明勾股定理？", "Who is the author of Harry Potter?"]
+    {
         let decision = of_prompt(prompt);
         let flip = decision.flip.expect("a scored decision can flip");
         let Some(names) = flip.by.strip_prefix("removing ") else { continue };
@@ -91,6 +96,10 @@ fn a_megabyte_is_decided_like_its_ends() {
     let filler = "The weather was mild and the road was long. ".repeat(24_000);
     let ends = decide(&Conversation::of_prompt(&format!("{filler}\n证明勾股定理 /no_think")), &SNAPSHOT);
     assert_eq!(ends.thinking.source.as_str(), "text");
-    let start = decide(&Conversation::of_prompt(&format!("证明勾股定理，求证：√2是无理数。\n{filler}")), &SNAPSHOT);
-    assert!(start.evidence.iter().any(|e| e.kind == EvidenceKind::Rule && e.id.starts_with("math.")), "{start:#?}");
+    let start =
+        decide(&Conversation::of_prompt(&format!("证明勾股定理，求证：√2是无理数。\n{filler}")), &SNAPSHOT);
+    assert!(
+        start.evidence.iter().any(|e| e.kind == EvidenceKind::Rule && e.id.starts_with("math.")),
+        "{start:#?}"
+    );
 }

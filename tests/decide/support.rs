@@ -44,7 +44,8 @@ pub(crate) fn of_prompt(prompt: &str) -> Decision {
 
 /// Decides a whole request body.
 pub(crate) fn of_body(body: &Value) -> Decision {
-    let conversation = Conversation::from_body(body, &SNAPSHOT.policy).unwrap_or_else(|error| panic!("{error}"));
+    let conversation =
+        Conversation::from_body(body, &SNAPSHOT.policy).unwrap_or_else(|error| panic!("{error}"));
     decide(&conversation, &SNAPSHOT)
 }
 

@@ -18,7 +18,11 @@ fn rank_runs_from_header_to_text() {
     assert_eq!(decision.wishes.len(), 3, "{:?}", decision.wishes);
     assert_eq!(decision.notes.iter().filter(|note| note.starts_with("wish overruled")).count(), 2);
 
-    conversation.wishes.push(Wish::outside_text(Origin::Header, "x-thinkgate-thinking", Asks::Thinking(Mode::Off, None)));
+    conversation.wishes.push(Wish::outside_text(
+        Origin::Header,
+        "x-thinkgate-thinking",
+        Asks::Thinking(Mode::Off, None),
+    ));
     assert_eq!(verdict(&decide(&conversation, &SNAPSHOT)), "off header");
 }
 
@@ -50,7 +54,9 @@ fn directives_in_code_quotation_and_background_change_nothing() {
         assert_eq!(verdict(&decision), plain, "{prompt}: {:?}", decision.wishes);
         assert!(decision.wishes.is_empty(), "{prompt}: {:?}", decision.wishes);
     }
-    for prompt in ["What does “/think” do?", "Translate into French: think step by step", "翻译成英文：请详细说明"] {
+    for prompt in
+        ["What does “/think” do?", "Translate into French: think step by step", "翻译成英文：请详细说明"]
+    {
         assert!(of_prompt(prompt).wishes.is_empty(), "{prompt}");
     }
 }
@@ -101,7 +107,12 @@ fn negation_turns_a_directive_around() {
 
 #[test]
 fn a_switch_works_in_any_width_and_beside_chinese() {
-    for prompt in ["证明勾股定理/no_think", "证明勾股定理。/no_think。", "／ｎｏ＿ｔｈｉｎｋ 证明勾股定理", "证明勾股定理 /NO_THINK"] {
+    for prompt in [
+        "证明勾股定理/no_think",
+        "证明勾股定理。/no_think。",
+        "／ｎｏ＿ｔｈｉｎｋ 证明勾股定理",
+        "证明勾股定理 /NO_THINK",
+    ] {
         assert_eq!(verdict(&of_prompt(prompt)), "off text", "{prompt}");
     }
 }
