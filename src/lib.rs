@@ -9,7 +9,10 @@
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
 #![forbid(unsafe_code)]
 
+pub mod commands;
 pub mod conversation;
 pub mod decide;
 pub mod policy;
+pub mod reading;
 pub mod rules;
+pub mod signals;

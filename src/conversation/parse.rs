@@ -30,6 +30,14 @@ impl BadRequest {
         BadRequest { param: Some(param.into()), message: message.into(), code: "invalid_value" }
     }
 
+    pub(crate) fn unreadable_row() -> Self {
+        BadRequest {
+            param: None,
+            message: "expected an object with messages, body or prompt".into(),
+            code: "invalid_value",
+        }
+    }
+
     /// `param` has `value`, but `accepted` is what would do. Long values are cut.
     pub(crate) fn value(param: &str, value: &Value, accepted: &str) -> Self {
         let mut shown = value.to_string();
@@ -58,18 +66,27 @@ impl<'a> Conversation<'a> {
             .ok_or_else(|| BadRequest::new("messages", "messages: missing; expected an array of messages"))?;
         let mut conversation = Conversation::from_messages(messages)?;
         conversation.read_model(body.get("model"), policy)?;
+        conversation.read_request_fields(body)?;
+        Ok(conversation)
+    }
+
+    /// Reads everything of a body that is neither messages nor model.
+    ///
+    /// # Errors
+    /// The first field with a value outside its documented set.
+    pub fn read_request_fields(&mut self, body: &Value) -> Result<(), BadRequest> {
         let fields = wishes_in_fields(body)?;
         // Fields outrank the alias, so they come first.
-        conversation.wishes.splice(0..0, fields.wishes);
-        conversation.budget_cap = fields.budget_cap;
-        conversation.max_tokens = max_tokens(body)?;
-        conversation.tools = body.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
-        conversation.tool_forced = tool_forced(body.get("tool_choice"));
-        conversation.json_answer = matches!(
+        self.wishes.splice(0..0, fields.wishes);
+        self.budget_cap = fields.budget_cap;
+        self.max_tokens = max_tokens(body)?;
+        self.tools = body.get("tools").and_then(Value::as_array).map_or(0, Vec::len);
+        self.tool_forced = tool_forced(body.get("tool_choice"));
+        self.json_answer = matches!(
             body.pointer("/response_format/type").and_then(Value::as_str),
             Some("json_object" | "json_schema")
         );
-        Ok(conversation)
+        Ok(())
     }
 
     /// Reads an array of OpenAI messages.

@@ -1,12 +1,24 @@
 //! "So what do we do?" One pure function: no I/O, no clock, no metrics.
+//!
+//! Gateway, `explain`, `classify`, the rule cases and the tests all call [`decide`] and print what it returns.
 
+mod arms;
 mod decision;
+mod flip;
+mod score;
+mod wishes;
+
+use std::borrow::Cow;
 
 pub use decision::*;
+pub(crate) use wishes::states_a_wish;
 
-use crate::conversation::Conversation;
-use crate::policy::Policy;
+use crate::conversation::{Asks, Conversation, Mode, Origin, Role, Wish};
+use crate::policy::{Effort, Policy, Preset};
+use crate::reading::Reading;
 use crate::rules::RuleSet;
+use crate::signals::language_of;
+use score::Assessment;
 
 /// Everything deciding depends on besides the request. Immutable; a reload swaps the whole.
 #[derive(Debug, Clone)]
@@ -17,8 +29,161 @@ pub struct Snapshot {
     pub policy: Policy,
 }
 
-/// Decides one request.
+impl Snapshot {
+    fn preset(&self, conversation: &Conversation<'_>) -> (&str, Cow<'_, Preset>) {
+        let name = conversation.preset.as_deref().unwrap_or(&self.policy.preset);
+        match self.policy.presets.get_key_value(name) {
+            Some((name, preset)) => (name, Cow::Borrowed(preset)),
+            None => ("api", Cow::Owned(Preset::default())),
+        }
+    }
+}
+
+/// Decides one request: wishes first, then signals, rules and score, then the arm.
 #[must_use]
-pub fn decide(_conversation: &Conversation<'_>, _snapshot: &Snapshot) -> Decision {
-    unimplemented!("filled in by the next change")
+pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
+    let (preset_name, preset) = snapshot.preset(conversation);
+    let readings = Readings::of(conversation);
+    let assessment = score::assess(conversation, &readings, &snapshot.rules);
+    let mut wishes = wishes::collect(conversation, &readings, &snapshot.rules, preset_name, &preset);
+    let mut notes = Vec::new();
+    let verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
+    let plan = arms::plan(
+        conversation,
+        &snapshot.policy,
+        &snapshot.rules,
+        &assessment,
+        &verdict,
+        &preset,
+        &wishes,
+        &mut notes,
+    );
+    mark_model_wishes(&mut wishes, &plan.model);
+    note_conflicts(&wishes, &mut notes);
+    notes.push("classifier absent: rules alone decide, probabilities are not calibrated".to_owned());
+    let thinking = Thinking {
+        mode: plan.mode,
+        budget_tokens: plan.budget,
+        effort: plan.budget.map_or(Effort::None, Effort::holding),
+        probability: assessment.score,
+        source: verdict.source,
+    };
+    Decision {
+        id: None,
+        flip: flip::nearest(&assessment, &verdict, &thinking, &wishes, &preset, &snapshot.rules),
+        thinking,
+        model: plan.model,
+        architecture: plan.architecture,
+        score: assessment.score,
+        strong_probability: assessment.strong_probability(),
+        task: assessment.task(),
+        language: language_of(readings.last().ask()),
+        abstained: verdict.abstained,
+        wishes,
+        evidence: assessment.evidence,
+        arms: plan.arms,
+        notes,
+        versions: Versions {
+            rules: snapshot.rules.version().to_owned(),
+            classifier: None,
+            calibration: None,
+        },
+        micros: None,
+    }
+}
+
+/// User turns looked at besides the last one.
+const EARLIER_TURNS: usize = 2;
+
+/// The messages that deciding reads, each prepared once.
+pub(crate) struct Readings {
+    /// Index of the last user message and its reading.
+    last: (usize, Reading),
+    /// Earlier user messages, newest first.
+    earlier: Vec<(usize, Reading)>,
+    /// System messages.
+    system: Vec<(usize, Reading)>,
+}
+
+impl Readings {
+    fn of(conversation: &Conversation<'_>) -> Self {
+        let read = |index: usize| (index, Reading::of(&conversation.messages[index].text));
+        let with_role = |role: Role| {
+            (0..conversation.messages.len()).filter(move |index| conversation.messages[*index].role == role)
+        };
+        // A request may end in something no person wrote; then its last message is what there is to judge.
+        let last = conversation.last_user().or_else(|| conversation.messages.len().checked_sub(1));
+        Readings {
+            last: last.map_or_else(|| (0, Reading::of("")), read),
+            earlier: with_role(Role::User)
+                .filter(|index| Some(*index) != last)
+                .rev()
+                .take(EARLIER_TURNS)
+                .map(read)
+                .collect(),
+            system: with_role(Role::System).filter(|index| Some(*index) != last).map(read).collect(),
+        }
+    }
+
+    fn last(&self) -> &Reading {
+        &self.last.1
+    }
+}
+
+/// The thinking mode with what settled it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
+    mode: Mode,
+    /// A budget the client named.
+    budget: Option<u32>,
+    source: Source,
+    abstained: bool,
+}
+
+/// The first wish in rank order settles the mode; without one, the score does; without that, the preset.
+fn settle(assessment: &Assessment, wishes: &mut [Wish], preset: &Preset, rules: &RuleSet) -> Verdict {
+    let numbers = &rules.strengths().score;
+    let undecided = assessment.score >= numbers.off_below && assessment.score < numbers.on_from;
+    let first = wishes.iter_mut().find(|wish| matches!(wish.asks, Asks::Thinking(..)));
+    if let Some(wish) = first {
+        let Asks::Thinking(mode, budget) = wish.asks else { unreachable!("filtered above") };
+        wish.honoured = true;
+        let source = match wish.origin {
+            Origin::Header => Source::Header,
+            Origin::Field => Source::Field,
+            Origin::Alias => Source::Alias,
+            Origin::Text => Source::Text,
+            Origin::Preset => Source::Preset,
+        };
+        // Wishes that agree with the first one had their way too.
+        for other in wishes.iter_mut() {
+            other.honoured |= matches!(other.asks, Asks::Thinking(asked, _) if asked == mode);
+        }
+        return Verdict { mode, budget, source, abstained: false };
+    }
+    let mode = if assessment.score >= numbers.on_from { Mode::On } else { Mode::Off };
+    if undecided {
+        Verdict { mode: preset.unsure, budget: None, source: Source::Default, abstained: true }
+    } else {
+        Verdict { mode, budget: None, source: assessment.source(mode, numbers), abstained: false }
+    }
+}
+
+fn mark_model_wishes(wishes: &mut [Wish], chosen: &str) {
+    for wish in wishes {
+        if matches!(&wish.asks, Asks::Model(name) if name == chosen) {
+            wish.honoured = true;
+        }
+    }
+}
+
+/// A wish that lost is told, never dropped in silence.
+fn note_conflicts(wishes: &[Wish], notes: &mut Vec<String>) {
+    for lost in wishes.iter().filter(|wish| !wish.honoured) {
+        let winner = wishes.iter().find(|wish| {
+            wish.honoured && std::mem::discriminant(&wish.asks) == std::mem::discriminant(&lost.asks)
+        });
+        let by = winner.map_or_else(|| "what fits the request".to_owned(), |wish| wish.by.clone());
+        notes.push(format!("wish overruled: {} gave way to {by}", lost.by));
+    }
 }

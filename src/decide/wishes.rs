@@ -1,0 +1,169 @@
+//! Explicit requests in rank order: those stated outside the text, then directives in it, then the preset.
+//!
+//! A directive counts only where a person speaks for themselves: never in code, quotations, documents, text
+//! handed over to be worked on, tool results or answers. The last one in the last user message wins; a lasting
+//! one (`/think`, `/no_think`) in an earlier user or system message holds until contradicted.
+
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+use super::Readings;
+use crate::conversation::{Asks, Conversation, Mode, Origin, Wish};
+use crate::policy::Preset;
+use crate::reading::{Reading, RegionKind};
+use crate::rules::{Directive, Effect, Rule, RuleSet};
+
+/// Every wish, highest rank first.
+pub(super) fn collect(
+    conversation: &Conversation<'_>,
+    readings: &Readings,
+    rules: &RuleSet,
+    preset_name: &str,
+    preset: &Preset,
+) -> Vec<Wish> {
+    let mut wishes = conversation.wishes.clone();
+    wishes.sort_by_key(|wish| wish.origin);
+    if preset.text_directives {
+        wishes.extend(in_text(readings, rules));
+    }
+    if let Some(mode) = preset.thinking {
+        wishes.push(Wish::outside_text(Origin::Preset, preset_name, Asks::Thinking(mode, None)));
+    }
+    wishes
+}
+
+/// Directives of the last user message, last one first; then lasting ones from earlier, newest first.
+fn in_text(readings: &Readings, rules: &RuleSet) -> Vec<Wish> {
+    let (last_index, last) = &readings.last;
+    let mut found: Vec<Wish> = stated(rules, last)
+        .into_iter()
+        .rev()
+        .map(|directive| to_wish(&directive, *last_index, last))
+        .collect();
+    let mut before: Vec<&(usize, Reading)> = readings.earlier.iter().chain(&readings.system).collect();
+    before.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
+    for (index, reading) in before {
+        let lasting = stated(rules, reading).into_iter().rev().find(|directive| is_lasting(directive.rule));
+        if let Some(directive) = lasting {
+            found.push(to_wish(&directive, *index, reading));
+            break;
+        }
+    }
+    found
+}
+
+fn to_wish(directive: &Directive<'_>, message: usize, reading: &Reading) -> Wish {
+    Wish {
+        origin: Origin::Text,
+        asks: Asks::Thinking(directive.asks, None),
+        by: directive.rule.id.clone(),
+        message: Some(message),
+        span: Some(reading.original_span(&directive.range)),
+        honoured: false,
+    }
+}
+
+/// Directives that are meant, with negation applied, in order of position.
+fn stated<'r>(rules: &'r RuleSet, reading: &Reading) -> Vec<Directive<'r>> {
+    let mut out: Vec<Directive<'r>> = Vec::new();
+    for mut directive in rules.directives(reading) {
+        if !is_meant(&directive, reading) {
+            continue;
+        }
+        if is_negated(&reading.whole()[..directive.range.start]) {
+            directive.asks = opposite(directive.asks);
+        }
+        // "简单回答" inside "请简单回答一下": the longer reading of the same words stands.
+        match out.last_mut() {
+            Some(previous) if previous.range.end > directive.range.start => {
+                if directive.range.len() > previous.range.len() {
+                    *previous = directive;
+                }
+            }
+            _ => out.push(directive),
+        }
+    }
+    out
+}
+
+/// Whether this one directive rule states a wish in a text; what the packs' examples are checked with.
+pub(crate) fn states_a_wish(rules: &RuleSet, rule: &Rule, reading: &Reading) -> bool {
+    let Effect::Asks { mode, .. } = rule.effect else { return false };
+    stated(rules, reading).iter().any(|directive| directive.rule.id == rule.id && directive.asks == mode)
+}
+
+fn is_lasting(rule: &Rule) -> bool {
+    matches!(rule.effect, Effect::Asks { lasting: true, .. })
+}
+
+fn opposite(mode: Mode) -> Mode {
+    match mode {
+        Mode::On => Mode::Off,
+        Mode::Off => Mode::On,
+    }
+}
+
+fn is_meant(directive: &Directive<'_>, reading: &Reading) -> bool {
+    let switch = reading.whole()[directive.range.clone()].starts_with('/');
+    if switch && !stands_alone(reading.whole(), directive) {
+        return false;
+    }
+    // `/think` at the end of a text to translate is still the switch; words there are text to translate.
+    let apart: &[RegionKind] = if switch {
+        &[RegionKind::Code, RegionKind::Quote, RegionKind::Document]
+    } else {
+        &[RegionKind::Code, RegionKind::Quote, RegionKind::Document, RegionKind::Payload]
+    };
+    !reading.touches(&directive.range, apart) && !is_mentioned(&reading.whole()[..directive.range.start])
+}
+
+/// `/think` as a word of its own, not a piece of a path or address.
+fn stands_alone(text: &str, directive: &Directive<'_>) -> bool {
+    let part_of_a_path =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '~' | '.' | ':');
+    let before = text[..directive.range.start].chars().next_back();
+    let mut after = text[directive.range.end..].chars();
+    let clear_after = match after.next() {
+        // A full stop may end the sentence.
+        Some('.' | ':') => after.next().is_none_or(char::is_whitespace),
+        Some(c) => !part_of_a_path(c),
+        None => true,
+    };
+    before.is_none_or(|c| c == '.' || !part_of_a_path(c)) && clear_after
+}
+
+static MENTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?:what (?:is|does|are)|meaning of|explain|define|difference between|the (?:word|term|command|flag|switch|phrase)s?|什么是|什么叫|解释(?:一下)?|关于|所谓|命令|指令|词语?|短语) ?(?:the )?$",
+    )
+    .expect("constant")
+});
+
+/// Talked about, not said: "what does /think do".
+fn is_mentioned(before: &str) -> bool {
+    MENTION.is_match(tail(before))
+}
+
+static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"(?:不要?|别|勿|无需|无须|不必|不用|不需要?|没必要|不想|毋须|避免|禁止)(?:再|给我|帮我|对此|进行|那么|太|过于|太过|做|去|用|要|你)*$",
+        r"|(?-u:\b)(?:don'?t|do not|no need (?:to|for)|needn'?t|without|not|never|avoid|skip|stop|no)(?: (?:need|have|want|you)(?: you)?(?: to| for)?| to| any| a| the| bother to| please| just| even| be| give me| go into| it in| too)*\s*$",
+    ))
+    .expect("constant")
+});
+
+fn is_negated(before: &str) -> bool {
+    NEGATION.is_match(tail(before))
+}
+
+/// The last few words: negation and mention stand right before what they are about.
+fn tail(before: &str) -> &str {
+    let start = before.floor_char_boundary(before.len().saturating_sub(48));
+    let sentence = &before[start..];
+    let after_stop = sentence.rfind(['。', '!', '?', '\n', ';', ',', '.']).map_or(0, |at| at + 1);
+    sentence
+        .get(after_stop..)
+        .unwrap_or(sentence.trim_start_matches('。'))
+        .trim_start_matches(|c: char| !c.is_alphanumeric() && !c.is_whitespace())
+}

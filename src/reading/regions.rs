@@ -1,0 +1,248 @@
+//! Finds what in a message is not the person's own words here and now: code, quotations, documents, and text
+//! that is only there to be worked on.
+//!
+//! Works on normalised text, so full-width punctuation is plain here. Regions may overlap.
+
+use std::ops::Range;
+use std::sync::LazyLock;
+
+use regex::Regex;
+
+/// Why a stretch of text is not the ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RegionKind {
+    /// Between code fences or backticks.
+    Code,
+    /// In quotation marks, a title's marks, or a quoted line.
+    Quote,
+    /// Background: tagged or headed as document, context or reference.
+    Document,
+    /// Handed over to be translated, summarised, corrected, …
+    Payload,
+}
+
+/// A stretch of normalised text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Region {
+    /// Why it is set apart.
+    pub kind: RegionKind,
+    /// Bytes of the normalised text.
+    pub range: Range<usize>,
+}
+
+/// All regions of `text`, ordered by their start.
+pub(super) fn find(text: &str) -> Vec<Region> {
+    let mut regions = Vec::new();
+    fences(text, &mut regions);
+    inline_code(text, &mut regions);
+    quoted_lines(text, &mut regions);
+    quotations(text, &mut regions);
+    tagged_documents(text, &mut regions);
+    headed_documents(text, &mut regions);
+    payload(text, &mut regions);
+    regions.sort_by_key(|region| region.range.start);
+    regions
+}
+
+fn inside(regions: &[Region], at: usize) -> bool {
+    regions.iter().any(|region| region.range.contains(&at))
+}
+
+/// ``` and ~~~ blocks; an unclosed one runs to the end.
+fn fences(text: &str, regions: &mut Vec<Region>) {
+    let mut open: Option<(usize, &str)> = None;
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        let fence = ["```", "~~~"].into_iter().find(|fence| trimmed.starts_with(fence));
+        match (open, fence) {
+            (None, Some(fence)) => open = Some((at, fence)),
+            (Some((start, opened)), Some(fence)) if opened == fence => {
+                regions.push(Region { kind: RegionKind::Code, range: start..at + line.len() });
+                open = None;
+            }
+            _ => {}
+        }
+        at += line.len();
+    }
+    if let Some((start, _)) = open {
+        regions.push(Region { kind: RegionKind::Code, range: start..text.len() });
+    }
+}
+
+/// `…` within one line.
+fn inline_code(text: &str, regions: &mut Vec<Region>) {
+    let mut open: Option<usize> = None;
+    for (at, byte) in text.bytes().enumerate() {
+        match (byte, open) {
+            (b'`', None) if !inside(regions, at) => open = Some(at),
+            (b'`', Some(start)) => {
+                if at > start + 1 {
+                    regions.push(Region { kind: RegionKind::Code, range: start..at + 1 });
+                }
+                open = None;
+            }
+            (b'\n', Some(_)) => open = None,
+            _ => {}
+        }
+    }
+}
+
+/// Lines that start with `>`, as mail and Markdown quote.
+fn quoted_lines(text: &str, regions: &mut Vec<Region>) {
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        let trimmed = line.trim_start();
+        // `>=` and `>>>` start formulas and interpreter sessions, not quotations.
+        if trimmed.starts_with('>') && !trimmed.starts_with(">=") && !trimmed.starts_with(">>") {
+            regions.push(Region { kind: RegionKind::Quote, range: at..at + line.len() });
+        }
+        at += line.len();
+    }
+}
+
+/// A quotation longer than this is more likely two stray marks.
+const LONGEST_QUOTATION: usize = 2000;
+
+/// Pairs of quotation marks within one paragraph.
+fn quotations(text: &str, regions: &mut Vec<Region>) {
+    let mut open: Vec<(usize, char)> = Vec::new();
+    let mut previous = ' ';
+    let mut chars = text.char_indices().peekable();
+    while let Some((at, c)) = chars.next() {
+        let next = chars.peek().map_or(' ', |(_, next)| *next);
+        let closes = open.last().is_some_and(|(_, closer)| *closer == c);
+        if c == '\n' && next == '\n' {
+            open.clear();
+        } else if closes && (c != '\'' || !next.is_alphanumeric()) {
+            let (start, _) = open.pop().expect("closes means one is open");
+            if at - start <= LONGEST_QUOTATION {
+                regions.push(Region { kind: RegionKind::Quote, range: start..at + c.len_utf8() });
+            }
+        } else if let Some(closer) = closer_of(c, previous, next) {
+            open.push((at, closer));
+        }
+        previous = c;
+    }
+}
+
+fn closer_of(c: char, previous: char, next: char) -> Option<char> {
+    match c {
+        '“' => Some('”'),
+        '‘' => Some('’'),
+        '「' => Some('」'),
+        '『' => Some('』'),
+        '《' => Some('》'),
+        '〈' => Some('〉'),
+        '«' => Some('»'),
+        '"' if !next.is_whitespace() => Some('"'),
+        // An apostrophe follows a letter; inches and feet follow a digit.
+        '\'' if !previous.is_alphanumeric() && !next.is_whitespace() => Some('\''),
+        _ => None,
+    }
+}
+
+/// Tags that fence off material a program put there. Tags around the person's own words (`<task>`, `<question>`,
+/// `<user_query>`) are not in the list.
+static DOCUMENT_TAG: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"<(/?)(documents?|document_content|docs?|context|contexts|background|reference|references|retrieved[a-z_-]*|search_results?|sources?|passage|article|file|files|file_content|attachments?|tool_response|tool_result|system-reminder|environment_details|quote|transcript|email|data)(?:\s[^<>]{0,200})?>",
+    )
+    .expect("a constant pattern")
+});
+
+fn tagged_documents(text: &str, regions: &mut Vec<Region>) {
+    let mut open: Option<(usize, &str)> = None;
+    for found in DOCUMENT_TAG.captures_iter(text) {
+        let whole = found.get(0).expect("group 0 is the match");
+        let (closing, name) = (!found[1].is_empty(), found.get(2).expect("not optional").as_str());
+        match open {
+            None if !closing => open = Some((whole.start(), name)),
+            Some((start, opened)) if closing && opened == name => {
+                regions.push(Region { kind: RegionKind::Document, range: start..whole.end() });
+                open = None;
+            }
+            _ => {}
+        }
+    }
+}
+
+/// 【背景】, ## Context, 材料: and the like, at the start of a line or in 【】.
+static HEADING: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(
+        r"(?m)(?:【([^【】\n]{1,20})】|^#{1,6} *([^\n]{1,40}?) *:?$|^ *([\p{L} _-]{2,24}): *(?:\n|$)|^ *((?:background|context|documents?|passage|article|reference|references|材料|背景|背景资料|上下文|参考资料|资料|文章|原文|已知信息|知识库)): *)",
+    )
+    .expect("a constant pattern")
+});
+
+const DOCUMENT_HEADINGS: &[&str] = &[
+    "背景",
+    "背景资料",
+    "背景信息",
+    "材料",
+    "资料",
+    "参考资料",
+    "参考",
+    "上下文",
+    "文章",
+    "原文",
+    "已知信息",
+    "知识库",
+    "引用",
+    "附件",
+    "文档",
+    "阅读材料",
+    "background",
+    "context",
+    "document",
+    "documents",
+    "passage",
+    "article",
+    "reference",
+    "references",
+    "retrieved documents",
+    "search results",
+    "sources",
+    "source text",
+    "transcript",
+];
+
+/// A heading that names background opens a document, which the next heading of any name closes.
+fn headed_documents(text: &str, regions: &mut Vec<Region>) {
+    let mut open: Option<usize> = None;
+    for found in HEADING.captures_iter(text) {
+        let whole = found.get(0).expect("group 0 is the match");
+        if let Some(start) = open.take() {
+            regions.push(Region { kind: RegionKind::Document, range: start..whole.start() });
+        }
+        let name = (1..=4).find_map(|group| found.get(group)).map_or("", |name| name.as_str().trim());
+        if DOCUMENT_HEADINGS.contains(&name) {
+            open = Some(whole.end());
+        }
+    }
+    if let Some(start) = open {
+        // A document that runs to the end holds the question too; blanking it would hide the ask.
+        let end = text[start..].rfind("\n\n").map_or(start, |gap| start + gap);
+        if end > start {
+            regions.push(Region { kind: RegionKind::Document, range: start..end });
+        }
+    }
+}
+
+/// An instruction to work on the text that follows its colon or line break.
+static WORK_ON: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"^[^\n:]{0,160}?(?:",
+        r"\b(?:translate|rewrite|rephrase|reword|paraphrase|summari[sz]e|proofread|polish|shorten|correct the|fix the grammar|classify the (?:sentiment|following)|transcribe|reformat|convert the following text)\b",
+        r"|翻译|译成|译为|改写|润色|总结|概括|归纳|摘要|缩写|扩写|校对|纠正|改错|续写|仿写|提取|分类",
+        r")[^\n:]{0,120}?(?::|\n)",
+    ))
+    .expect("a constant pattern")
+});
+
+fn payload(text: &str, regions: &mut Vec<Region>) {
+    let Some(found) = WORK_ON.find(text) else { return };
+    if !inside(regions, found.end() - 1) && found.end() < text.len() {
+        regions.push(Region { kind: RegionKind::Payload, range: found.end()..text.len() });
+    }
+}
