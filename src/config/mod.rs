@@ -16,7 +16,6 @@ use crate::policy::{Policy, Preset};
 
 pub use models::{Dialect, Model, Source, Timeouts, Upstream};
 pub use reader::Fault;
-pub(crate) use reader::nearest;
 use reader::{Document, Section};
 
 /// A checked configuration.

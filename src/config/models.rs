@@ -214,10 +214,7 @@ fn read_model(
         name,
         architecture: architecture.unwrap_or(Architecture::Dense),
         total_params,
-        active_params: section
-            .parameters("active_params")
-            .or(of_shape(|shape| shape.active_params))
-            .or(all),
+        active_params: section.parameters("active_params").or(of_shape(|shape| shape.active_params)).or(all),
         context_length: section
             .integer("context_length", 1, u64::from(u32::MAX))
             .and_then(|tokens| u32::try_from(tokens).ok())
@@ -290,7 +287,8 @@ fn read_folder(section: &Section<'_, '_, '_>, path: PathBuf) -> Option<Source> {
         return None;
     }
     if !path.join("config.json").is_file() {
-        let message = format!("{} is not a folder in Hugging Face layout: it lacks config.json", path.display());
+        let message =
+            format!("{} is not a folder in Hugging Face layout: it lacks config.json", path.display());
         section.fault("path", message);
         return None;
     }
@@ -394,7 +392,8 @@ fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
 fn shape_of(section: &Section<'_, '_, '_>, source: Option<&Source>, entry: Option<&Entry>) -> Option<Shape> {
     let Some(Source::Folder(folder)) = source else { return entry.map(|entry| entry.shape.clone()) };
     let text = std::fs::read_to_string(folder.join("config.json")).ok();
-    let shape = text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|json| Shape::of_config_json(&json));
+    let shape =
+        text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|json| Shape::of_config_json(&json));
     if shape.is_none() {
         let message = format!("{}/config.json does not describe a Qwen3-style model", folder.display());
         section.fault("path", message);
@@ -416,7 +415,10 @@ fn agree(
         }
         (None, None) => {
             if !section.has("architecture") {
-                section.fault("architecture", "missing, and the model is not in the catalogue; expected dense or moe");
+                section.fault(
+                    "architecture",
+                    "missing, and the model is not in the catalogue; expected dense or moe",
+                );
             }
             None
         }

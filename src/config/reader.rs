@@ -264,11 +264,7 @@ impl<'s, 'i, 't> Section<'s, 'i, 't> {
     fn refuse(&self, key: &str, value: &Spanned<DeValue<'_>>, accepted: &str) {
         let span = value.span();
         let found: String = self.document.text[span.clone()].chars().take(60).collect();
-        self.document.note(
-            Some(span.start),
-            &self.path_of(key),
-            format!("expected {accepted}, got {found}"),
-        );
+        self.document.note(Some(span.start), &self.path_of(key), format!("expected {accepted}, got {found}"));
     }
 }
 
@@ -301,7 +297,7 @@ fn parameter_count(text: &str) -> Option<u64> {
 }
 
 /// The known name that `name` was likely meant to be.
-pub(crate) fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
+fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
     let (distance, best) = known.iter().map(|known| (distance(name, known), *known)).min()?;
     (distance <= 1 + name.chars().count() / 4).then_some(best)
 }
