@@ -79,8 +79,11 @@ fn decide_row(line: &[u8], snapshot: &Snapshot, options: &Options) -> Result<(Va
     let row: Value = serde_json::from_slice(line).map_err(|error| format!("not JSON: {error}"))?;
     let decision = {
         let conversation = conversation_of(&row).map_err(|error| error.message)?;
-        let mut decision =
-            if options.no_timing { decide(&conversation, snapshot) } else { timed_decision(&conversation, snapshot) };
+        let mut decision = if options.no_timing {
+            decide(&conversation, snapshot)
+        } else {
+            timed_decision(&conversation, snapshot)
+        };
         decision.id = row.get("id").or_else(|| row.get("custom_id")).cloned();
         decision
     };

@@ -38,7 +38,10 @@ pub fn print_text(
     if !decision.evidence.is_empty() {
         writeln!(out, "\nevidence (log-odds: thinking, complexity)")?;
         for evidence in &decision.evidence {
-            let text = evidence.message.zip(evidence.span).map(|(message, span)| quoted(conversation, message, span));
+            let text = evidence
+                .message
+                .zip(evidence.span)
+                .map(|(message, span)| quoted(conversation, message, span));
             writeln!(
                 out,
                 "  {:+6.2} {:+6.2}  {:<32} {}{}",

@@ -148,7 +148,7 @@ fn is_mentioned(before: &str) -> bool {
 static NEGATION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"(?:不要?|别|勿|无需|无须|不必|不用|不需要?|没必要|不想|毋须|避免|禁止)(?:再|给我|帮我|对此|进行|那么|太|过于|太过|做|去|用|要|你)*$",
-        r"|(?-u:\b)(?:don'?t|do not|no need (?:to|for)|needn'?t|without|not|never|avoid|skip|stop|no)(?: (?:need|have|want|you)(?: you)?(?: to| for)?| to| any| a| the| bother to| please| just| even| be| give me| go into| it in| too)*\s*$",
+        r"|(?-u:\b)(?:don'?t|do not|no need (?:to|for)|needn'?t|without|not|never|avoid|skip|stop|no)(?: (?:need|have|want|you)(?: you)?(?: to| for)?| to| any| a| the| bother to| please| just| even| be| give me| go into| it in| too| think| explain| answer| reply| reason| do it| solve it)*\s*$",
     ))
     .expect("constant")
 });

@@ -17,7 +17,7 @@ use std::path::Path;
 
 pub use case::{Case, CaseOutcome, Expectation};
 pub use condition::Condition;
-pub use pack::{Effect, Rule, Stage, Where};
+pub use pack::{Effect, Example, Rule, Stage, Where};
 pub use strengths::{ScoreNumbers, Strength, Strengths};
 
 use crate::conversation::Mode;

@@ -4,7 +4,7 @@ use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
 use super::{Condition, Fault, Placed, RuleSet, Scene, Source, Strength};
-use crate::conversation::{Conversation, Mode, Role};
+use crate::conversation::{Conversation, Message, Mode, Role};
 use crate::decide::TaskLabel;
 use crate::reading::Reading;
 use crate::signals;
@@ -88,9 +88,37 @@ pub struct Rule {
     /// What it then says.
     pub effect: Effect,
     /// Texts it must fire on.
-    pub matches: Vec<String>,
+    pub matches: Vec<Example>,
     /// Texts it must not fire on.
-    pub ignores: Vec<String>,
+    pub ignores: Vec<Example>,
+}
+
+/// A text, or the user messages of a conversation, oldest first.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Example {
+    /// One message.
+    Prompt(String),
+    /// Several turns; the last one is judged.
+    Turns(Vec<String>),
+}
+
+impl Example {
+    fn turns(&self) -> &[String] {
+        match self {
+            Example::Prompt(text) => std::slice::from_ref(text),
+            Example::Turns(texts) => texts,
+        }
+    }
+}
+
+impl std::fmt::Display for Example {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Example::Prompt(text) => write!(f, "{text:?}"),
+            Example::Turns(texts) => write!(f, "{texts:?}"),
+        }
+    }
 }
 
 impl Rule {
@@ -131,8 +159,8 @@ struct RawRule {
     asks: Option<Mode>,
     #[serde(default)]
     lasting: bool,
-    matches: Vec<String>,
-    ignores: Vec<String>,
+    matches: Vec<Example>,
+    ignores: Vec<Example>,
 }
 
 #[derive(Deserialize, Default)]
@@ -367,44 +395,50 @@ fn ascii_borders(pattern: &str) -> String {
 /// Every rule fires on each of its `matches` and on none of its `ignores`.
 pub(super) fn check_examples(set: &RuleSet, faults: &mut Vec<Fault>) {
     for rule in set.rules().iter().filter(|rule| rule.stage != Stage::Retired) {
-        for text in &rule.matches {
-            if !fires(set, rule, text) {
-                faults.push(rule.fault(format!("does not fire on its own example {text:?} (matches)")));
-            }
+        for example in rule.matches.iter().filter(|example| !fires(set, rule, example)) {
+            faults.push(rule.fault(format!("does not fire on its own example {example} (matches)")));
         }
-        for text in &rule.ignores {
-            if fires(set, rule, text) {
-                faults.push(rule.fault(format!("fires on {text:?}, which it must ignore (ignores)")));
-            }
+        for example in rule.ignores.iter().filter(|example| fires(set, rule, example)) {
+            faults.push(rule.fault(format!("fires on {example}, which it must ignore (ignores)")));
         }
     }
 }
 
-fn fires(set: &RuleSet, rule: &Rule, text: &str) -> bool {
-    let reading = Reading::of(text);
+fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> bool {
+    let conversation = staged(rule.place, example.turns());
+    let readings: Vec<Reading> =
+        conversation.messages.iter().map(|message| Reading::of(&message.text)).collect();
+    let Some((last, before)) = readings.split_last() else { return false };
     if rule.is_directive() {
-        return crate::decide::states_a_wish(set, rule, &reading);
+        return crate::decide::states_a_wish(set, rule, last);
     }
-    let mut conversation = Conversation::of_prompt(text);
-    let (index, elsewhere) = match rule.place {
-        Where::Ask | Where::Message => (0, None),
-        Where::System => {
-            conversation.messages[0].role = Role::System;
-            conversation.messages.push(Conversation::of_prompt("").messages.remove(0));
-            (1, Some(Placed { message: 0, reading: &reading }))
-        }
-        Where::History => {
-            conversation.messages.push(Conversation::of_prompt("").messages.remove(0));
-            (1, Some(Placed { message: 0, reading: &reading }))
-        }
-    };
-    let empty = Reading::of("");
-    let last = if elsewhere.is_some() { &empty } else { &reading };
-    let signals = signals::extract(&conversation, index, last);
-    let elsewhere: Vec<Placed<'_>> = elsewhere.into_iter().collect();
+    let signals = signals::extract(&conversation, before.len(), last);
+    let mut placed: Vec<Placed<'_>> =
+        before.iter().enumerate().map(|(message, reading)| Placed { message, reading }).collect();
+    placed.reverse();
     let none: &[Placed<'_>] = &[];
     let (system, history) =
-        if rule.place == Where::System { (elsewhere.as_slice(), none) } else { (none, elsewhere.as_slice()) };
-    let scene = Scene { last: Placed { message: index, reading: last }, signals: &signals, system, history };
+        if rule.place == Where::System { (placed.as_slice(), none) } else { (none, placed.as_slice()) };
+    let scene =
+        Scene { last: Placed { message: before.len(), reading: last }, signals: &signals, system, history };
     set.evaluate(&scene).iter().any(|found| found.rule.id == rule.id)
+}
+
+/// The conversation that puts an example where the rule looks.
+fn staged(place: Where, turns: &[String]) -> Conversation<'_> {
+    let elsewhere = match place {
+        Where::Ask | Where::Message => None,
+        Where::System => Some(Role::System),
+        Where::History => Some(Role::User),
+    };
+    let mut conversation = Conversation::default();
+    conversation.messages.extend(turns.iter().map(|text| message(elsewhere.unwrap_or(Role::User), text)));
+    if elsewhere.is_some() {
+        conversation.messages.push(message(Role::User, ""));
+    }
+    conversation
+}
+
+fn message(role: Role, text: &str) -> Message<'_> {
+    Message { role, text: text.into(), calls_tools: false, thought: false }
 }

@@ -7,30 +7,48 @@ use regex::Regex;
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
+// Normalised text has ASCII digits only, and ASCII classes match several times faster than Unicode ones.
 static OPERATOR: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"[\da-z)²³)\]] ?(?:[+*/^×÷·%]|\*\*|[-−] ?)(?:[\d(√]|[a-z](?-u:\b))").expect("constant")
+    Regex::new(r"[0-9a-z)²³\]] ?(?:[+*/^×÷·%]|\*\*|[-−] ?)(?:[0-9(√]|[a-z](?-u:\b))").expect("constant")
 });
 /// Something with an unknown on one side of a relation.
 static EQUATION: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?-u:\b)(?:\d*[a-z](?:[²³⁴]|\^\{?\d+\}?|\([a-z]\)|_\{?\w+\}?)?)[\w \t²³⁴^+*/()×÷−-]{0,40}(?:=|≤|≥|<|>|≠|\\le|\\ge|\\neq)\s*[-\w(√{\\]")
+    Regex::new(r"(?-u:\b)(?:[0-9]*[a-z](?:[²³⁴]|\^\{?[0-9]+\}?|\([a-z]\)|_\{?[a-z0-9]+\}?)?)[a-z0-9_ \t²³⁴^+*/()×÷−-]{0,40}(?:=|≤|≥|<|>|≠|\\le|\\ge|\\neq)[ \t]*[-a-z0-9_(√{\\]")
         .expect("constant")
 });
-static SUM: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"\d\s*[+*/×÷−x-]\s*\d[\d\s+*/×÷().−-]*(?:=|\?|等于|$)").expect("constant"));
+static SUM: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"[0-9][ \t]*[+*/×÷−x-][ \t]*[0-9][0-9 \t+*/×÷().−-]*(?:=|\?|等于|$)").expect("constant")
+});
 static LATEX: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"\\(?:frac|sqrt|sum|int|prod|lim|begin|left|right|cdot|times|mathbb|mathbf|mathrm|alpha|beta|theta|pi|infty|leq?|geq?|neq|in|angle|triangle|circ|overline|text|dots|ldots|binom|log|ln|sin|cos|tan|vec|pmod|equiv|operatorname)|\$[^$\n]{1,300}\$|\\[(\[]")
         .expect("constant")
 });
-static NUMBER: LazyLock<Regex> = LazyLock::new(|| Regex::new(r"\d+(?:[.,]\d+)*").expect("constant"));
 
 pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
     let text = reading.ask();
-    signals.set(Signal::MathNumbers, NUMBER.find_iter(text).count());
-    signals.set(Signal::MathSymbols, text.chars().filter(|c| is_symbol(*c)).count());
-    signals.set(Signal::MathLatex, LATEX.find_iter(text).count());
-    signals.set(Signal::MathOperators, OPERATOR.find_iter(text).count());
-    signals.set(Signal::MathEquations, EQUATION.find_iter(text).count());
-    signals.set(Signal::MathSums, SUM.find_iter(text).count());
+    let numbers = count_numbers(text);
+    signals.set(Signal::MathNumbers, numbers);
+    signals.set(Signal::MathSymbols, text.chars().filter(|c| !c.is_ascii() && is_symbol(*c)).count());
+    // The patterns run only where a character they cannot do without occurs.
+    let count = |pattern: &Regex, needed: &[char]| {
+        if text.contains(needed) { pattern.find_iter(text).count() } else { 0 }
+    };
+    signals.set(Signal::MathLatex, count(&LATEX, &['\\', '$']));
+    signals.set(Signal::MathOperators, count(&OPERATOR, &['+', '*', '/', '^', '×', '÷', '·', '%', '-', '−']));
+    signals.set(Signal::MathEquations, count(&EQUATION, &['=', '≤', '≥', '<', '>', '≠', '\\']));
+    signals.set(
+        Signal::MathSums,
+        if numbers >= 2 { count(&SUM, &['+', '*', '/', '×', '÷', '−', 'x', '-']) } else { 0 },
+    );
+}
+
+/// Runs of digits; a decimal point or a thousands separator does not end one.
+fn count_numbers(text: &str) -> usize {
+    let bytes = text.as_bytes();
+    let digit = |at: usize| bytes.get(at).is_some_and(u8::is_ascii_digit);
+    let joins = |at: usize| matches!(bytes[at], b'.' | b',') && at > 0 && digit(at - 1) && digit(at + 1);
+    let within = |at: usize| digit(at) || joins(at);
+    (0..bytes.len()).filter(|at| digit(*at) && (*at == 0 || !within(*at - 1))).count()
 }
 
 fn is_symbol(c: char) -> bool {

@@ -11,16 +11,14 @@ use crate::reading::Reading;
 static PARTICLE: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"[吗呢么][。!\n ]|[吗呢]$").expect("constant"));
 static ENUMERATED: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?m)^ *(?:\(?\d{1,2}[.)、]|[①-⑳]|[-*•] |\([a-z]\)|[一二三四五六七八九十]{1,2}、|第[一二三四五六七八九十]+[,，、])")
+    Regex::new(r"(?m)^ *(?:\(?[0-9]{1,2}[.)、]|[①-⑳]|[-*•] |\([a-z]\)|[一二三四五六七八九十]{1,2}、|第[一二三四五六七八九十]+[,，、])")
         .expect("constant")
 });
-static OPTIONS: LazyLock<Regex> =
-    LazyLock::new(|| Regex::new(r"(?m)(?:^|[\s(。?,;])\(?([a-f])(?:[.)、:．]|\) )").expect("constant"));
 static SECTIONS: LazyLock<Regex> =
     LazyLock::new(|| Regex::new(r"(?m)^#{1,6} \S|【[^【】\n]{1,20}】").expect("constant"));
 static CONSTRAINTS: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"(?-u:\b)(?:must(?: not)?|at least|at most|no more than|no less than|exactly|without using|only use|should not|ensure that|make sure|required? to|constraint|within \d)(?-u:\b)",
+        r"(?-u:\b)(?:must(?: not)?|at least|at most|no more than|no less than|exactly|without using|only use|should not|ensure that|make sure|required? to|constraint|within [0-9])(?-u:\b)",
         r"|必须|不得|至少|至多|不超过|不少于|恰好|要求|只能|不能使用|确保|限制|务必",
     ))
     .expect("constant")
@@ -36,13 +34,22 @@ pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
     signals.set(Signal::StructureConstraints, CONSTRAINTS.find_iter(ask).count());
 }
 
-/// Length of the longest run a, b, c, … of option letters, in order.
+/// Length of the longest run a, b, c, … of option letters, in order: a letter a–f after a border, before
+/// `.`, `)`, `:` or `、`.
 fn options(text: &str) -> usize {
+    let bytes = text.as_bytes();
     let (mut longest, mut run) = (0, 0_u8);
-    for found in OPTIONS.captures_iter(text) {
-        let letter = found[1].as_bytes()[0] - b'a';
-        run = if letter == run { run + 1 } else { u8::from(letter == 0) };
-        longest = longest.max(usize::from(run));
+    for at in 0..bytes.len().saturating_sub(1) {
+        let letter = bytes[at].wrapping_sub(b'a');
+        if letter > 5 || !(matches!(bytes[at + 1], b'.' | b')' | b':') || text[at + 1..].starts_with('、')) {
+            continue;
+        }
+        let border =
+            text[..at].chars().next_back().is_none_or(|c| c.is_whitespace() || "(。?,;:)".contains(c));
+        if border {
+            run = if letter == run { run + 1 } else { u8::from(letter == 0) };
+            longest = longest.max(usize::from(run));
+        }
     }
     if longest >= 3 { longest } else { 0 }
 }

@@ -1,0 +1,14 @@
+//! What the shipped rules decide, through the public surface.
+//!
+//! - `seed`: the examples of the article that the project started from, and their English counterparts.
+//! - `wishes`: precedence, quotation, negation and role.
+//! - `context`: follow-ups, new topics, tool loops.
+//! - `properties`: what must hold for any text.
+//! - `corpus`: shares on labelled public prompts, where the data lie beside the repository.
+
+mod context;
+mod corpus;
+mod properties;
+mod seed;
+mod support;
+mod wishes;
