@@ -20,7 +20,10 @@ macro_rules! files {
                 "/tokenizer_config.json"
             ))),
             chat_template: None,
-            weights: Cow::Borrowed(include_bytes!(concat!("../models/", $folder, "/model.safetensors"))),
+            weights: vec![(
+                "model.safetensors".to_owned(),
+                Cow::Borrowed(include_bytes!(concat!("../models/", $folder, "/model.safetensors"))),
+            )],
         }
     };
 }

@@ -12,7 +12,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::{Map, Value, json};
 
 use super::error::ApiError;
-use super::request::ChatRequest;
+use super::request::{ChatRequest, Room};
 use super::stream::Relay;
 use crate::app::App;
 use crate::backends::{Answer, Call, Steps, Whole};
@@ -66,8 +66,12 @@ async fn answer(
     let decision = decided.insert(decision);
 
     let shown = Shown::of(caller, &request);
-    let order = order_of(app, decision, request, free)?;
-    let mut work = Box::pin(dispatch(Arc::clone(app), order));
+    let (order, room) = order_of(app, decision, request, free)?;
+    let work = dispatch(Arc::clone(app), order);
+    let mut work = Box::pin(async move {
+        let _held = room;
+        work.await
+    });
     if !shown.stream {
         let dispatched = work.await?;
         note_fallback(decision, &dispatched, record);
@@ -109,15 +113,18 @@ fn timed(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
     decision
 }
 
-fn order_of(app: &App, decision: &Decision, request: ChatRequest, free: bool) -> Result<Order, ApiError> {
+fn order_of(
+    app: &App,
+    decision: &Decision,
+    request: ChatRequest,
+    free: bool,
+) -> Result<(Order, Room), ApiError> {
     let stream = request.stream;
-    let call = Call {
-        body: request.into_fields(),
-        thinking: decision.thinking.mode,
-        budget: decision.thinking.budget_tokens,
-        stream,
-    };
-    Order::new(app, decision, call, free).ok_or(ApiError::Internal)
+    let (body, room) = request.into_fields();
+    let thinking = &decision.thinking;
+    let call = Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream };
+    let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
+    Ok((order, room))
 }
 
 /// Another model than the one decided on may have answered; headers, body and record must say so.

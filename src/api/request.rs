@@ -28,9 +28,11 @@ pub(super) struct ChatRequest {
     pub(super) include_usage: bool,
     /// The client wants to see reasoning.
     pub(super) show_reasoning: bool,
-    /// This body's share of the memory for bodies.
-    _room: Vec<OwnedSemaphorePermit>,
+    room: Room,
 }
+
+/// A body's share of the memory for bodies; held for as long as the body is.
+pub(super) type Room = Vec<OwnedSemaphorePermit>;
 
 /// What the gateway's own headers ask.
 struct Wishes {
@@ -56,7 +58,7 @@ impl ChatRequest {
             show_reasoning: flag("/include_reasoning").unwrap_or(true),
             headers: wishes,
             body,
-            _room: room,
+            room,
         })
     }
 
@@ -77,11 +79,11 @@ impl ChatRequest {
         Ok(conversation)
     }
 
-    /// The body, to be sent on.
-    pub(super) fn into_fields(self) -> Map<String, Value> {
+    /// The body, to be sent on, with its share of memory.
+    pub(super) fn into_fields(self) -> (Map<String, Value>, Room) {
         match self.body {
-            Value::Object(fields) => fields,
-            _ => Map::new(),
+            Value::Object(fields) => (fields, self.room),
+            _ => (Map::new(), self.room),
         }
     }
 }
@@ -131,11 +133,7 @@ fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
 }
 
 /// Reads a body within the limits of size and time.
-async fn read_body(
-    body: Body,
-    limits: &Limits,
-    all: &Arc<Semaphore>,
-) -> Result<(Bytes, Vec<OwnedSemaphorePermit>), ApiError> {
+async fn read_body(body: Body, limits: &Limits, all: &Arc<Semaphore>) -> Result<(Bytes, Room), ApiError> {
     let end = Instant::now() + limits.body_total;
     let mut body = body;
     let mut bytes = Vec::new();

@@ -31,6 +31,8 @@ enum State {
     Start,
     /// No opening tag came, but a closing one may.
     Undecided,
+    /// Behind the opening tag, where line breaks belong to the tag.
+    Opened,
     /// Between the tags.
     Inside,
     /// Behind the closing tag, where line breaks belong to the tag.
@@ -79,8 +81,8 @@ impl Splitter {
             State::Start => {
                 let start = self.held.trim_start();
                 if let Some(inside) = start.strip_prefix(OPENER) {
-                    self.held = inside.trim_start_matches(['\r', '\n']).to_owned();
-                    return self.turn(State::Inside);
+                    self.held = inside.to_owned();
+                    return self.turn(State::Opened);
                 }
                 if OPENER.starts_with(start) {
                     return None;
@@ -96,17 +98,17 @@ impl Splitter {
                 Some(at) => self.close(at),
                 None => self.release().map(Part::Reasoning),
             },
-            State::Behind => {
-                let rest = self.held.trim_start_matches(['\r', '\n']);
-                if rest.is_empty() {
-                    self.held.clear();
-                    return None;
-                }
-                self.held = rest.to_owned();
-                self.turn(State::Answer)
-            }
+            State::Opened => self.skip_breaks(State::Inside),
+            State::Behind => self.skip_breaks(State::Answer),
             State::Answer => (!self.held.is_empty()).then(|| Part::Answer(std::mem::take(&mut self.held))),
         }
+    }
+
+    /// Drops line breaks, and goes on when something else has come.
+    fn skip_breaks(&mut self, next: State) -> Option<Part> {
+        let breaks = self.held.len() - self.held.trim_start_matches(['\r', '\n']).len();
+        self.held.drain(..breaks);
+        if self.held.is_empty() { None } else { self.turn(next) }
     }
 
     /// Goes on in another state; the empty part is dropped by [`push_part`].

@@ -12,6 +12,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::http::{Request, Response};
+use futures_util::task::AtomicWaker;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
@@ -29,6 +30,8 @@ pub(super) struct Busy(Arc<Requests>);
 struct Requests {
     begun: AtomicUsize,
     ended: AtomicUsize,
+    /// Who reads the connection, to be told when waiting for the peer begins.
+    reader: AtomicWaker,
 }
 
 /// One request being answered; ends when dropped.
@@ -67,6 +70,7 @@ impl Busy {
 impl Drop for Working {
     fn drop(&mut self) {
         self.0.0.ended.fetch_add(1, Ordering::AcqRel);
+        self.0.0.reader.wake();
     }
 }
 
@@ -129,6 +133,8 @@ impl Patient {
     /// No bytes came: whether that is too long by now.
     fn poll_patience(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         self.catch_up();
+        // Registered before looking, so that an end in between is not missed.
+        self.busy.0.reader.register(cx.waker());
         if self.busy.is_busy() {
             self.waiting = Waiting::No;
             return Poll::Pending;
