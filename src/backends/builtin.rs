@@ -29,7 +29,12 @@ impl Builtin {
     /// The request asks for something the engine does not do, or there is no room.
     pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
         let request = request_of(call)?;
-        let generation = self.engine.submit(request).map_err(|error| self.explain(error))?;
+        // Long prompts take long to tokenise, and other requests' events must not wait for that.
+        let engine = self.engine.clone();
+        let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
+        let generation = submitted
+            .map_err(|error| BackendError::Engine(error.to_string()))?
+            .map_err(|error| self.explain(error))?;
         if call.stream {
             return Ok(Answer::Steps(steps_of(generation)));
         }
