@@ -9,10 +9,21 @@
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
 #![forbid(unsafe_code)]
 
+pub mod api;
+pub mod app;
+pub mod backends;
+pub mod catalogue;
+pub mod cli;
 pub mod commands;
+pub mod config;
 pub mod conversation;
 pub mod decide;
+pub mod dispatch;
+pub mod embedded;
+pub mod metrics;
 pub mod policy;
 pub mod reading;
+pub mod record;
 pub mod rules;
+pub mod server;
 pub mod signals;

@@ -275,8 +275,10 @@ impl Sequence {
         let spent = self.limits.thinking_budget.is_some_and(|budget| self.reasoning_tokens >= budget);
         let left = self.limits.max_tokens.saturating_sub(self.generated.len());
         let needed = close.tokens.len() + self.limits.reserve_answer;
-        let cramped = self.limits.reserve_answer > 0 && left <= needed && left > close.tokens.len();
-        if !spent && !cramped {
+        let cramped = self.limits.reserve_answer > 0 && left <= needed;
+        // A closing sentence that leaves no token for an answer would only overrun the client's limit.
+        let fits = left > close.tokens.len();
+        if !fits || !(spent || cramped) {
             return;
         }
         self.budget_exhausted |= spent;

@@ -1,0 +1,155 @@
+//! "What does the gateway answer, and to whom?" The routes, and the guard before them.
+
+mod chat;
+mod decision;
+mod error;
+mod models;
+mod request;
+mod stream;
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use axum::Router;
+use axum::body::Body;
+use axum::extract::State;
+use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
+use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::middleware::{Next, from_fn_with_state};
+use axum::routing::{get, post};
+use futures_util::FutureExt;
+use subtle::ConstantTimeEq;
+
+use crate::app::App;
+use crate::config::digest;
+use crate::record::Caller;
+
+pub use error::ApiError;
+
+/// Every route.
+pub fn router(app: Arc<App>) -> Router {
+    Router::new()
+        .route("/v1/chat/completions", post(chat::completions))
+        .route("/v1/decision", post(decision::decision))
+        .route("/v1/models", get(models::list))
+        .route("/v1/models/{*id}", get(models::one))
+        .route("/metrics", get(metrics))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/", get(welcome))
+        .fallback(|request: Request<Body>| async move { ApiError::NoRoute(shown_path(&request)).rescue() })
+        .method_not_allowed_fallback(
+            |method: Method| async move { ApiError::Method(method.to_string()).rescue() },
+        )
+        .layer(from_fn_with_state(Arc::clone(&app), guard))
+        .with_state(app)
+}
+
+/// Gives every request an id, lets in who may enter, and turns a bug into an error instead of a broken connection.
+async fn guard(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response<Body> {
+    let id = request_id(request.headers());
+    let mut response = match admit(&app, &request, &id) {
+        Err(error) => error.rescue(),
+        Ok(caller) => {
+            request.extensions_mut().insert(caller);
+            let running = AssertUnwindSafe(next.run(request)).catch_unwind();
+            running.await.unwrap_or_else(|_| {
+                tracing::error!(request_id = id, "a handler panicked");
+                ApiError::Internal.rescue()
+            })
+        }
+    };
+    let headers = response.headers_mut();
+    headers.insert(HeaderName::from_static("x-content-type-options"), HeaderValue::from_static("nosniff"));
+    if let Ok(id) = HeaderValue::from_str(&id) {
+        headers.insert(HeaderName::from_static("x-request-id"), id);
+    }
+    response
+}
+
+fn admit(app: &App, request: &Request<Body>, id: &str) -> Result<Caller, ApiError> {
+    let mut caller = Caller { request_id: id.to_owned(), ..Caller::default() };
+    // Probes carry no keys, and these answers tell nothing.
+    if matches!(request.uri().path(), "/healthz" | "/readyz" | "/") {
+        return Ok(caller);
+    }
+    if !app.config.keys.is_empty() {
+        let key = authorise(app, request.headers()).ok_or(ApiError::Unauthorised)?;
+        caller.key = Some(key);
+        caller.key_name = Some(app.config.keys[key].name.clone());
+    }
+    if request.method() == Method::POST {
+        let place = Arc::clone(&app.places).try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
+        caller.place = Some(Arc::new(place));
+    }
+    Ok(caller)
+}
+
+/// The caller's key. Digests are compared in constant time, and all of them, so that the time taken tells nothing.
+fn authorise(app: &App, headers: &HeaderMap) -> Option<usize> {
+    let value = headers.get(AUTHORIZATION)?.as_bytes();
+    let (scheme, key) = value.split_at_checked(7)?;
+    if !scheme.eq_ignore_ascii_case(b"bearer ") {
+        return None;
+    }
+    let offered = digest(key.trim_ascii());
+    let mut found = None;
+    for (index, known) in app.config.keys.iter().enumerate() {
+        if bool::from(known.digest.ct_eq(&offered)) {
+            found = Some(index);
+        }
+    }
+    found
+}
+
+/// The client's own id where it is plain, else one of ours.
+fn request_id(headers: &HeaderMap) -> String {
+    let own = headers.get("x-request-id").and_then(|value| value.to_str().ok());
+    let plain = |id: &&str| {
+        (1..=64).contains(&id.len())
+            && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
+    };
+    own.filter(plain).map_or_else(new_id, str::to_owned)
+}
+
+/// Unique in this process and, by the random part, very likely beyond.
+fn new_id() -> String {
+    use std::hash::{BuildHasher, Hasher, RandomState};
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let random = RandomState::new().build_hasher().finish();
+    format!("{random:016x}{:04x}", COUNT.fetch_add(1, Ordering::Relaxed) & 0xffff)
+}
+
+fn shown_path(request: &Request<Body>) -> String {
+    request.uri().path().chars().take(120).collect()
+}
+
+async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
+    if app.is_ready() {
+        (StatusCode::OK, "ready\n")
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], String) {
+    ([(CONTENT_TYPE, "text/plain; version=0.0.4")], app.recorder.metrics.text())
+}
+
+async fn welcome(State(app): State<Arc<App>>) -> String {
+    let mut text = format!("thinkgate {}\n\nModels\n", env!("CARGO_PKG_VERSION"));
+    for served in &app.models {
+        let profile = &served.model.profile;
+        text.push_str(&format!("  {} ({})\n", profile.name, profile.architecture.as_str()));
+    }
+    text.push_str(
+        "\nEndpoints\n  \
+         POST /v1/chat/completions  OpenAI chat; model \"auto\" lets the gateway choose\n  \
+         POST /v1/decision          the same body; says what would be done, and why\n  \
+         GET  /v1/models            what can be named\n  \
+         GET  /healthz /readyz      alive, and welcoming requests\n  \
+         GET  /metrics              for Prometheus\n",
+    );
+    text
+}

@@ -1,0 +1,214 @@
+//! One running gateway: what it decides with, what it calls, and what it counts.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use arc_swap::ArcSwap;
+use thinkgate_engine::{Engine, Options};
+use tokio::sync::Semaphore;
+
+use crate::backends::breaker::Breaker;
+use crate::backends::builtin::Builtin;
+use crate::backends::upstream::{self, Upstream};
+use crate::backends::{Answer, BackendError, Call};
+use crate::config::{Config, Model, Source};
+use crate::decide::Snapshot;
+use crate::embedded;
+use crate::record::Recorder;
+use crate::rules::RuleSet;
+
+/// Everything the handlers share.
+pub struct App {
+    /// As checked at the start.
+    pub config: Config,
+    /// The models, in configured order.
+    pub models: Vec<Arc<Served>>,
+    /// What finished requests are turned into.
+    pub recorder: Arc<Recorder>,
+    /// Places for requests being answered.
+    pub places: Arc<Semaphore>,
+    /// Bytes left for request bodies.
+    pub body_bytes: Arc<Semaphore>,
+    /// When it started.
+    pub started: std::time::SystemTime,
+    snapshots: ArcSwap<Snapshots>,
+    ready: AtomicBool,
+}
+
+/// A configured model that can be called.
+pub struct Served {
+    /// As configured.
+    pub model: Model,
+    /// Its health.
+    pub breaker: Breaker,
+    backend: Backend,
+}
+
+/// A place a model runs.
+enum Backend {
+    Builtin(Builtin),
+    Upstream(Box<Upstream>),
+}
+
+/// What deciding depends on, once for the common case and once for keys with a say about text directives. A reload
+/// swaps all three together.
+struct Snapshots {
+    plain: Arc<Snapshot>,
+    obeying: Arc<Snapshot>,
+    ignoring: Arc<Snapshot>,
+}
+
+impl Snapshots {
+    fn new(plain: Snapshot) -> Self {
+        let with_directives = |obeyed: bool| {
+            let mut snapshot = plain.clone();
+            snapshot.policy.presets.values_mut().for_each(|preset| preset.text_directives = obeyed);
+            Arc::new(snapshot)
+        };
+        Snapshots { obeying: with_directives(true), ignoring: with_directives(false), plain: Arc::new(plain) }
+    }
+}
+
+/// Loads what deciding depends on.
+///
+/// # Errors
+/// Every fault of the rules.
+pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
+    let rules = match &config.rules {
+        Some(folder) => RuleSet::from_dir(folder),
+        None => RuleSet::builtin(),
+    };
+    let rules = rules.map_err(|faults| {
+        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
+        anyhow::anyhow!("the rules do not load:{}", lines.concat())
+    })?;
+    Ok(Snapshot { rules, policy: config.policy() })
+}
+
+impl App {
+    /// Loads rules, models and logs. Takes seconds where models are large.
+    ///
+    /// # Errors
+    /// Whatever cannot be loaded or opened.
+    pub fn new(config: Config) -> anyhow::Result<Arc<App>> {
+        let snapshot = load_snapshot(&config)?;
+        let mut clients = Clients::default();
+        let mut models = Vec::new();
+        for model in &config.models {
+            models.push(Arc::new(Served {
+                backend: load(model, &mut clients)?,
+                model: model.clone(),
+                breaker: Breaker::default(),
+            }));
+        }
+        let decisions = config.log.decisions.as_deref();
+        let recorder = Recorder::new(decisions)
+            .with_context(|| format!("cannot write {}", decisions.unwrap_or("".as_ref()).display()))?;
+        Ok(Arc::new(App {
+            models,
+            recorder: Arc::new(recorder),
+            places: Arc::new(Semaphore::new(config.limits.in_flight)),
+            body_bytes: Arc::new(Semaphore::new(config.limits.all_bodies_bytes)),
+            started: std::time::SystemTime::now(),
+            snapshots: ArcSwap::from_pointee(Snapshots::new(snapshot)),
+            ready: AtomicBool::new(false),
+            config,
+        }))
+    }
+
+    /// What to decide with, for the holder of this key.
+    #[must_use]
+    pub fn snapshot(&self, key: Option<usize>) -> Arc<Snapshot> {
+        let snapshots = self.snapshots.load();
+        let say = key.and_then(|key| self.config.keys.get(key)).and_then(|key| key.text_directives);
+        Arc::clone(match say {
+            None => &snapshots.plain,
+            Some(true) => &snapshots.obeying,
+            Some(false) => &snapshots.ignoring,
+        })
+    }
+
+    /// The model of this name.
+    #[must_use]
+    pub fn served(&self, name: &str) -> Option<&Arc<Served>> {
+        self.models.iter().find(|served| served.model.profile.name == name)
+    }
+
+    /// Models that cannot take a request now. If that is all of them, it is none of them: asking a backend that may
+    /// fail beats refusing for certain.
+    #[must_use]
+    pub fn unavailable(&self) -> Vec<String> {
+        let now = Instant::now();
+        let name = |served: &Arc<Served>| served.model.profile.name.clone();
+        let down: Vec<String> =
+            self.models.iter().filter(|served| !served.breaker.available(now)).map(name).collect();
+        if down.len() == self.models.len() { Vec::new() } else { down }
+    }
+
+    /// Whether new requests are welcome.
+    #[must_use]
+    pub fn is_ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Says whether new requests are welcome.
+    pub fn set_ready(&self, ready: bool) {
+        self.ready.store(ready, Ordering::Relaxed);
+    }
+}
+
+impl Served {
+    /// Asks the model.
+    ///
+    /// # Errors
+    /// Whatever happened before the first step.
+    pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.ask(call).await,
+            Backend::Upstream(upstream) => upstream.ask(call).await,
+        }
+    }
+
+    /// Whether this process runs it.
+    #[must_use]
+    pub fn is_builtin(&self) -> bool {
+        matches!(self.backend, Backend::Builtin(_))
+    }
+}
+
+fn load(model: &Model, clients: &mut Clients) -> anyhow::Result<Backend> {
+    let name = &model.profile.name;
+    let engine = match &model.source {
+        Source::Upstream(config) => {
+            let client = clients.with_connect_timeout(config.timeouts.connect)?;
+            return Ok(Backend::Upstream(Box::new(Upstream::new(name, (**config).clone(), client))));
+        }
+        Source::Embedded(embedded) => {
+            let files = embedded::files(embedded).context("no such embedded model")?;
+            Engine::load_embedded(files, Options::default())
+        }
+        Source::Folder(folder) => Engine::load_folder(folder, Options::default()),
+    };
+    let engine = engine.with_context(|| format!("model {name} does not load"))?;
+    Ok(Backend::Builtin(Builtin::new(name, engine)))
+}
+
+/// One pooled client per connect timeout, which the library does not let a request choose.
+#[derive(Default)]
+struct Clients {
+    by_connect: BTreeMap<Duration, reqwest::Client>,
+}
+
+impl Clients {
+    fn with_connect_timeout(&mut self, connect: Duration) -> anyhow::Result<reqwest::Client> {
+        if let Some(client) = self.by_connect.get(&connect) {
+            return Ok(client.clone());
+        }
+        let client = upstream::client(connect).context("the HTTP client cannot be set up")?;
+        self.by_connect.insert(connect, client.clone());
+        Ok(client)
+    }
+}

@@ -1,0 +1,242 @@
+//! "Who runs the model, and how do we speak to them?"
+//!
+//! Every backend answers in the same steps, so that nothing above this module knows which one it was.
+
+pub mod breaker;
+pub mod builtin;
+pub mod dialect;
+mod sse;
+mod think;
+pub mod upstream;
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::Stream;
+use serde_json::{Map, Value};
+
+use crate::conversation::Mode;
+
+/// What a backend is asked to do.
+#[derive(Debug, Clone)]
+pub struct Call {
+    /// The client's body, as it came.
+    pub body: Map<String, Value>,
+    /// What was decided about thinking.
+    pub thinking: Mode,
+    /// Most reasoning tokens.
+    pub budget: Option<u32>,
+    /// Whether the client wants a stream.
+    pub stream: bool,
+}
+
+/// What a backend answers.
+pub enum Answer {
+    /// All at once.
+    Whole(Whole),
+    /// Step by step.
+    Steps(Steps),
+}
+
+/// Steps as they come. Dropping it cancels the work behind it.
+pub type Steps = Pin<Box<dyn Stream<Item = Result<Step, BackendError>> + Send>>;
+
+/// A finished answer.
+#[derive(Debug, Clone, Default)]
+pub struct Whole {
+    /// `choices` in the client's format, reasoning already apart from content.
+    pub choices: Vec<Value>,
+    /// What it cost.
+    pub usage: Option<Usage>,
+}
+
+/// One step of an answer.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Step {
+    /// Reasoning text; never empty.
+    Reasoning {
+        /// Which choice it belongs to.
+        choice: u64,
+        /// The text.
+        text: String,
+    },
+    /// Answer text; never empty.
+    Answer {
+        /// Which choice it belongs to.
+        choice: u64,
+        /// The text.
+        text: String,
+    },
+    /// What we pass on without reading it: tool calls, refusals, log probabilities.
+    Other {
+        /// Which choice it belongs to.
+        choice: u64,
+        /// Fields of the delta.
+        delta: Map<String, Value>,
+        /// Fields beside the delta.
+        beside: Map<String, Value>,
+    },
+    /// A choice is complete.
+    Finished {
+        /// Which choice.
+        choice: u64,
+        /// Why it ended.
+        reason: String,
+    },
+    /// What it cost. At most once, last.
+    Usage(Usage),
+}
+
+/// What an answer cost.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Usage {
+    /// Tokens read.
+    pub prompt_tokens: u64,
+    /// Tokens generated, reasoning included.
+    pub completion_tokens: u64,
+    /// Tokens of reasoning, where they were counted.
+    pub reasoning_tokens: Option<u64>,
+    /// The upstream's own object, which may hold more.
+    pub raw: Option<Value>,
+}
+
+impl Usage {
+    /// Reads OpenAI's `usage` object.
+    #[must_use]
+    pub fn of_json(usage: &Value) -> Option<Usage> {
+        Some(Usage {
+            prompt_tokens: usage.get("prompt_tokens")?.as_u64()?,
+            completion_tokens: usage.get("completion_tokens")?.as_u64()?,
+            reasoning_tokens: usage
+                .pointer("/completion_tokens_details/reasoning_tokens")
+                .or_else(|| usage.get("reasoning_tokens"))
+                .and_then(Value::as_u64),
+            raw: Some(usage.clone()),
+        })
+    }
+
+    /// OpenAI's `usage` object. Counts nobody made are left out, never invented.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let mut usage = match &self.raw {
+            Some(Value::Object(raw)) => raw.clone(),
+            _ => Map::new(),
+        };
+        usage.insert("prompt_tokens".into(), self.prompt_tokens.into());
+        usage.insert("completion_tokens".into(), self.completion_tokens.into());
+        usage.insert("total_tokens".into(), (self.prompt_tokens + self.completion_tokens).into());
+        if let Some(reasoning) = self.reasoning_tokens {
+            let details = usage.entry("completion_tokens_details").or_insert_with(|| Map::new().into());
+            if let Value::Object(details) = details {
+                details.insert("reasoning_tokens".into(), reasoning.into());
+            } else {
+                *details = serde_json::json!({ "reasoning_tokens": reasoning });
+            }
+        }
+        usage.into()
+    }
+}
+
+/// What went wrong at a backend, in terms of whose fault it is and whether another backend may be tried.
+#[derive(Debug, thiserror::Error)]
+pub enum BackendError {
+    /// No connection came about, so nothing was started.
+    #[error("could not connect to the model server")]
+    Connect(#[source] reqwest::Error),
+    /// It did not answer in time; it may still be working.
+    #[error("the model server did not {0} within {1:?}")]
+    Timeout(&'static str, Duration),
+    /// It answered with an error status.
+    #[error("the model server answered with status {status}")]
+    Status {
+        /// Its status.
+        status: u16,
+        /// Its error body, where it was JSON.
+        body: Option<Value>,
+        /// Its `retry-after`.
+        retry_after: Option<String>,
+    },
+    /// It answered with something that is not what it promised.
+    #[error("the model server sent something unexpected: {0}")]
+    BadAnswer(String),
+    /// It reported an error in the middle of its answer.
+    #[error("the model server reported an error: {0}")]
+    Reported(String),
+    /// It hung up in the middle of its answer.
+    #[error("the model server broke off before the end of the answer")]
+    Truncated(#[source] Option<reqwest::Error>),
+    /// It has no room now.
+    #[error("the model {0:?} is busy")]
+    Busy(String),
+    /// The request asks for something this backend does not do.
+    #[error("{message}")]
+    Refused {
+        /// The field.
+        param: String,
+        /// Why.
+        message: String,
+        /// A machine-readable reason.
+        code: &'static str,
+    },
+    /// The built-in engine failed.
+    #[error("the built-in engine failed: {0}")]
+    Engine(String),
+}
+
+/// Whose fault an error is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The caller's; trying elsewhere would not help.
+    Caller,
+    /// The backend's; it counts against its health.
+    Backend,
+    /// Nobody's: there is more work than room.
+    Load,
+}
+
+impl BackendError {
+    /// Whose fault it is.
+    #[must_use]
+    pub fn blame(&self) -> Blame {
+        match self {
+            BackendError::Refused { .. } => Blame::Caller,
+            BackendError::Busy(_) | BackendError::Status { status: 429, .. } => Blame::Load,
+            BackendError::Status { status, .. } if (400..500).contains(status) && !is_ours(*status) => {
+                Blame::Caller
+            }
+            _ => Blame::Backend,
+        }
+    }
+
+    /// Whether another backend may be asked: only where this one cannot have started to generate.
+    #[must_use]
+    pub fn may_retry(&self) -> bool {
+        matches!(
+            self,
+            BackendError::Connect(_) | BackendError::Busy(_) | BackendError::Status { status: 429 | 503, .. }
+        )
+    }
+
+    /// A short name for metrics and the error's `code`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            BackendError::Connect(_) => "upstream_connect_failed",
+            BackendError::Timeout(..) => "upstream_timeout",
+            BackendError::Status { status: 429, .. } => "rate_limit_exceeded",
+            BackendError::Status { status, .. } if is_ours(*status) => "upstream_auth",
+            BackendError::Status { .. } => "upstream_status",
+            BackendError::BadAnswer(_) => "upstream_bad_response",
+            BackendError::Reported(_) => "upstream_error",
+            BackendError::Truncated(_) => "upstream_disconnected",
+            BackendError::Busy(_) => "server_is_overloaded",
+            BackendError::Refused { code, .. } => code,
+            BackendError::Engine(_) => "engine_failed",
+        }
+    }
+}
+
+/// Statuses that blame our own key or address, which the caller can do nothing about.
+pub(crate) fn is_ours(status: u16) -> bool {
+    matches!(status, 401 | 403 | 407)
+}

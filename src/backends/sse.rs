@@ -1,0 +1,107 @@
+//! From bytes to server-sent events, whatever the places where the bytes were cut.
+
+/// More than any honest event; beyond it a stream is refused rather than held in memory.
+pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
+
+/// An event was larger than [`MAX_EVENT_BYTES`] or not UTF-8.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum BadEvent {
+    TooLarge,
+    NotUtf8,
+}
+
+/// Collects the data of events; comments, names and ids are of no use to us.
+#[derive(Debug, Default)]
+pub(super) struct Events {
+    /// The line being received.
+    line: Vec<u8>,
+    /// Data lines of the event being received.
+    data: Option<String>,
+    /// The last byte was a carriage return, so a line feed that follows belongs to it.
+    after_return: bool,
+}
+
+impl Events {
+    /// Takes the next bytes and returns the data of every event they complete.
+    pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, BadEvent> {
+        let mut complete = Vec::new();
+        let mut rest = bytes;
+        while !rest.is_empty() {
+            if std::mem::take(&mut self.after_return) && rest[0] == b'\n' {
+                rest = &rest[1..];
+                continue;
+            }
+            let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+                self.grow(rest)?;
+                break;
+            };
+            self.grow(&rest[..end])?;
+            self.after_return = rest[end] == b'\r';
+            rest = &rest[end + 1..];
+            complete.extend(self.end_line()?);
+        }
+        Ok(complete)
+    }
+
+    fn grow(&mut self, bytes: &[u8]) -> Result<(), BadEvent> {
+        if self.line.len() + bytes.len() > MAX_EVENT_BYTES {
+            return Err(BadEvent::TooLarge);
+        }
+        self.line.extend_from_slice(bytes);
+        Ok(())
+    }
+
+    fn end_line(&mut self) -> Result<Option<String>, BadEvent> {
+        let line = std::mem::take(&mut self.line);
+        if line.is_empty() {
+            return Ok(self.data.take());
+        }
+        let Some(value) = line.strip_prefix(b"data:") else { return Ok(None) };
+        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let value = std::str::from_utf8(value).map_err(|_| BadEvent::NotUtf8)?;
+        match &mut self.data {
+            None => self.data = Some(value.to_owned()),
+            Some(data) => {
+                if data.len() + value.len() > MAX_EVENT_BYTES {
+                    return Err(BadEvent::TooLarge);
+                }
+                data.push('\n');
+                data.push_str(value);
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STREAM: &str =
+        ": ping\r\n\r\ndata: {\"a\":\"思考\"}\n\nevent: x\rdata:one\rdata: two\r\rid: 7\n\ndata: [DONE]\n\n";
+
+    #[test]
+    fn any_cut_gives_the_same_events() {
+        let whole = Events::default().push(STREAM.as_bytes()).expect("valid");
+        assert_eq!(whole, ["{\"a\":\"思考\"}", "one\ntwo", "[DONE]"]);
+        for size in 1..STREAM.len() {
+            let mut events = Events::default();
+            let mut found = Vec::new();
+            for piece in STREAM.as_bytes().chunks(size) {
+                found.extend(events.push(piece).expect("valid"));
+            }
+            assert_eq!(found, whole, "cut every {size} bytes");
+        }
+    }
+
+    #[test]
+    fn an_endless_event_is_refused() {
+        let mut events = Events::default();
+        assert_eq!(events.push(&vec![b'x'; MAX_EVENT_BYTES + 1]), Err(BadEvent::TooLarge));
+        let mut events = Events::default();
+        let line = [b"data: ".as_slice(), &vec![b'x'; MAX_EVENT_BYTES / 2], b"\n"].concat();
+        assert!(events.push(&line).is_ok());
+        assert!(events.push(&line).is_ok());
+        assert_eq!(events.push(&line), Err(BadEvent::TooLarge));
+    }
+}

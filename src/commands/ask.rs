@@ -1,0 +1,141 @@
+//! `thinkgate ask`: decide, generate, and stream reasoning and answer to the terminal.
+
+use std::io::{IsTerminal, Write};
+use std::sync::Arc;
+
+use futures_util::StreamExt;
+use serde_json::{Map, Value, json};
+
+use super::Failure;
+use super::explain::{print_summary, timed_decision};
+use crate::app::App;
+use crate::backends::{Answer, Call, Step, Steps, Usage};
+use crate::cli::{AskArgs, Think};
+use crate::config::Config;
+use crate::conversation::{Asks, Conversation, Mode, Origin, Wish, unknown_model};
+use crate::decide::Decision;
+use crate::dispatch::{Order, dispatch};
+
+/// Asks one question and prints the answer as it comes.
+///
+/// # Errors
+/// A faulty configuration, an unknown model, or a model that fails.
+pub fn run(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
+    let config = Config::load(args.config.as_deref()).map_err(Failure::usage)?;
+    let runtime = super::runtime()?;
+    runtime.block_on(async {
+        let app = App::new(config).map_err(Failure::usage)?;
+        let decision = decide(&app, args)?;
+        print_summary(&decision, out)?;
+        writeln!(out)?;
+        out.flush()?;
+        tokio::select! {
+            answered = answer(&app, &decision, args, out) => answered,
+            // Dropping the answer cancels the work behind it.
+            _ = tokio::signal::ctrl_c() => Ok(()),
+        }
+    })
+}
+
+fn decide(app: &App, args: &AskArgs) -> Result<Decision, Failure> {
+    let snapshot = app.snapshot(None);
+    let mut conversation = Conversation::of_prompt(&args.prompt);
+    conversation.max_tokens = args.max_tokens.map(u64::from);
+    let mode = match (args.think, args.budget) {
+        (Think::Off, _) | (Think::Auto, Some(0)) => Some(Mode::Off),
+        (Think::On, _) | (Think::Auto, Some(_)) => Some(Mode::On),
+        (Think::Auto, None) => None,
+    };
+    if let Some(mode) = mode {
+        let asks = Asks::Thinking(mode, args.budget.filter(|tokens| mode == Mode::On && *tokens > 0));
+        conversation.wishes.push(Wish::outside_text(Origin::Header, "--think", asks));
+    }
+    if let Some(name) = &args.model {
+        if app.served(name).is_none() {
+            return Err(Failure::usage(unknown_model(name, &snapshot.policy)));
+        }
+        let asks = Asks::Model(name.clone());
+        conversation.wishes.push(Wish::outside_text(Origin::Header, "--model", asks));
+    }
+    Ok(timed_decision(&conversation, &snapshot))
+}
+
+async fn answer(
+    app: &Arc<App>,
+    decision: &Decision,
+    args: &AskArgs,
+    out: &mut impl Write,
+) -> Result<(), Failure> {
+    let call = Call {
+        body: body_of(args),
+        thinking: decision.thinking.mode,
+        budget: decision.thinking.budget_tokens,
+        stream: true,
+    };
+    let order = Order::new(app, decision, call, args.model.is_none())
+        .ok_or_else(|| Failure::usage(anyhow::anyhow!("no model {:?}", decision.model)))?;
+    let dispatched = dispatch(Arc::clone(app), order).await.map_err(Failure::backend)?;
+    let Answer::Steps(steps) = dispatched.answer else {
+        return Err(Failure::backend(anyhow::anyhow!("the model did not stream")));
+    };
+    let usage = print_steps(steps, out).await?;
+    if let Some(usage) = usage {
+        let reasoning = usage.reasoning_tokens.unwrap_or(0);
+        writeln!(
+            out,
+            "\n{} tokens read, {reasoning} of reasoning, {} of answer",
+            usage.prompt_tokens,
+            usage.completion_tokens.saturating_sub(reasoning)
+        )?;
+    }
+    Ok(())
+}
+
+fn body_of(args: &AskArgs) -> Map<String, Value> {
+    let mut body = Map::new();
+    body.insert("messages".into(), json!([{"role": "user", "content": args.prompt}]));
+    if let Some(tokens) = args.max_tokens {
+        body.insert("max_tokens".into(), tokens.into());
+    }
+    if let Some(seed) = args.seed {
+        body.insert("seed".into(), seed.into());
+    }
+    body
+}
+
+/// Prints reasoning, dim where the terminal can, then the answer.
+async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Option<Usage>, Failure> {
+    let dims = std::io::stdout().is_terminal();
+    let mut reasoning = false;
+    let mut usage = None;
+    while let Some(step) = steps.next().await {
+        match step.map_err(Failure::backend)? {
+            Step::Reasoning { text, .. } => {
+                if !reasoning && dims {
+                    write!(out, "\x1b[2m")?;
+                }
+                reasoning = true;
+                write!(out, "{}", visible(&text))?;
+            }
+            Step::Answer { text, .. } => {
+                if std::mem::take(&mut reasoning) {
+                    write!(out, "{}\n\n", if dims { "\x1b[0m" } else { "" })?;
+                }
+                write!(out, "{}", visible(&text))?;
+            }
+            Step::Usage(counted) => usage = Some(counted),
+            Step::Other { .. } | Step::Finished { .. } => {}
+        }
+        out.flush()?;
+    }
+    if reasoning && dims {
+        write!(out, "\x1b[0m")?;
+    }
+    writeln!(out)?;
+    Ok(usage)
+}
+
+/// What a model writes must not steer the terminal.
+fn visible(text: &str) -> String {
+    text.chars().filter(|c| !c.is_control() || matches!(c, '\n' | '\t')).collect()
+}

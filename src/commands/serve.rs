@@ -1,0 +1,129 @@
+//! `thinkgate serve`: load everything, say where it listens, serve until told to stop.
+
+use std::io::{IsTerminal, Write};
+use std::net::SocketAddr;
+
+use tokio::net::TcpListener;
+
+use super::Failure;
+use crate::app::App;
+use crate::cli::ServeArgs;
+use crate::config::{Config, Fault, Source};
+use crate::server::{Ended, serve};
+
+/// Runs the gateway until SIGINT or SIGTERM.
+///
+/// # Errors
+/// A faulty configuration, a model that does not load, or an address that cannot be had.
+pub fn run(args: &ServeArgs) -> Result<(), Failure> {
+    let mut config = Config::load(args.config.as_deref()).map_err(Failure::usage)?;
+    if let Some(listen) = args.listen {
+        config.listen = listen;
+    }
+    refuse_open_door(&config, args.insecure_no_auth)?;
+    start_logging(config.log.json);
+    let runtime = super::runtime()?;
+    runtime.block_on(async {
+        let listener = bind(config.listen).await?;
+        let app = App::new(config).map_err(Failure::usage)?;
+        announce(&app, listener.local_addr().unwrap_or(app.config.listen));
+        let ended = serve(listener, app, stop_signal()).await;
+        if let Ended::CutOff(count) = ended {
+            tracing::warn!(count, "connections were cut off");
+        }
+        Ok(())
+    })
+}
+
+/// A gateway that anyone on the network can spend on is rarely meant.
+fn refuse_open_door(config: &Config, insecure: bool) -> Result<(), Failure> {
+    if config.listen.ip().is_loopback() || !config.keys.is_empty() || insecure {
+        return Ok(());
+    }
+    let fault = Fault {
+        file: config.file.as_ref().map(|file| file.display().to_string()),
+        line: None,
+        key: "server.listen".into(),
+        message: format!(
+            "{} can be reached from other machines; add [[keys]], or pass --insecure-no-auth if that is meant",
+            config.listen
+        ),
+    };
+    Err(Failure::usage(anyhow::anyhow!("{fault}")))
+}
+
+/// `RUST_LOG` chooses what is logged; by default one line per request.
+fn start_logging(json: bool) {
+    use tracing_subscriber::EnvFilter;
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_target(false)
+        .with_ansi(std::io::stderr().is_terminal());
+    // A second gateway in this process keeps the first one's logging.
+    let _ = if json { builder.json().try_init() } else { builder.try_init() };
+}
+
+async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address).await.map_err(|error| {
+        let hint = match error.kind() {
+            std::io::ErrorKind::AddrInUse => "; another program has it: choose another with --listen",
+            std::io::ErrorKind::PermissionDenied => "; ports below 1024 need special rights",
+            _ => "",
+        };
+        Failure::usage(anyhow::anyhow!("cannot listen on {address}: {error}{hint}"))
+    })
+}
+
+/// What runs, where, and a line to try it with.
+fn announce(app: &App, address: SocketAddr) {
+    let mut text = format!("thinkgate {}\n", env!("CARGO_PKG_VERSION"));
+    for served in &app.models {
+        let place = match &served.model.source {
+            Source::Embedded(_) => "embedded".to_owned(),
+            Source::Folder(folder) => folder.display().to_string(),
+            Source::Upstream(upstream) => format!("{} at {}", upstream.model_id, upstream.url),
+        };
+        let profile = &served.model.profile;
+        text.push_str(&format!("  {:<16} {:<5} {place}\n", profile.name, profile.architecture.as_str()));
+    }
+    let rules = app.snapshot(None).rules.rules().len();
+    text.push_str(&format!("  {rules} rules, preset {}\n\n", app.config.preset));
+    let key = if app.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
+    text.push_str(&format!(
+        "listening on http://{address}\n\n  curl http://{address}/v1/chat/completions -H 'content-type: \
+         application/json'{key} \\\n    -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \
+         \"What is 17 + 25?\"}}]}}'\n"
+    ));
+    // Nobody may be reading; serving does not depend on it.
+    let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// Resolves on the first signal to stop; the second one ends the program at once.
+async fn stop_signal() {
+    signal().await;
+    tracing::info!("stopping; a second signal stops at once");
+    tokio::spawn(async {
+        signal().await;
+        std::process::exit(130);
+    });
+}
+
+#[cfg(unix)]
+async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else {
+        let _ = tokio::signal::ctrl_c().await;
+        return;
+    };
+    tokio::select! {
+        _ = tokio::signal::ctrl_c() => {}
+        _ = terminate.recv() => {}
+    }
+}
+
+#[cfg(not(unix))]
+async fn signal() {
+    let _ = tokio::signal::ctrl_c().await;
+}

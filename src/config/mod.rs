@@ -1,0 +1,400 @@
+//! "What did the operator ask for, and does it make sense?"
+//!
+//! Reading checks everything and reports every fault at once. This is the only place that reads the environment.
+
+mod models;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::conversation::Mode;
+use crate::policy::{Policy, Preset};
+
+pub use models::{Dialect, Model, Source, Timeouts, Upstream};
+pub use reader::Fault;
+use reader::{Document, Section};
+
+/// A checked configuration.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it came from; absent for the built-in one.
+    pub file: Option<PathBuf>,
+    /// Where to listen.
+    pub listen: SocketAddr,
+    /// The preset that applies when the client names none.
+    pub preset: String,
+    /// Built-in presets and the operator's own.
+    pub presets: BTreeMap<String, Preset>,
+    /// The models to choose from, in configured order; never empty.
+    pub models: Vec<Model>,
+    /// A folder of rules that replaces the built-in ones.
+    pub rules: Option<PathBuf>,
+    /// A classifier that replaces the built-in one.
+    pub classifier: Option<PathBuf>,
+    /// Measured success and token models of the arms.
+    pub calibration: Option<PathBuf>,
+    /// Who may call; empty: everyone who can reach the address.
+    pub keys: Vec<Key>,
+    /// What is written down.
+    pub log: Log,
+    /// How much, and how long, before a caller is refused.
+    pub limits: Limits,
+}
+
+/// A client's key. Only its digest is kept.
+#[derive(Debug, Clone)]
+pub struct Key {
+    /// Who holds it; appears in logs.
+    pub name: String,
+    /// SHA-256 of the key.
+    pub digest: [u8; 32],
+    /// The preset that applies to its requests when they name none.
+    pub preset: Option<String>,
+    /// Whether directives in the text are obeyed; absent: as the preset says.
+    pub text_directives: Option<bool>,
+}
+
+/// What is written down.
+#[derive(Debug, Clone, Default)]
+pub struct Log {
+    /// A file that gets one JSON line per decided request, without prompt text.
+    pub decisions: Option<PathBuf>,
+    /// One JSON object per line on standard error instead of text.
+    pub json: bool,
+}
+
+/// How much, and how long, before a caller is refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Open connections.
+    pub connections: usize,
+    /// Requests being answered.
+    pub in_flight: usize,
+    /// Bytes of one request body.
+    pub body_bytes: usize,
+    /// Bytes of all request bodies being held.
+    pub all_bodies_bytes: usize,
+    /// Bytes of one request's headers.
+    pub header_bytes: usize,
+    /// From connection to first byte.
+    pub first_byte: Duration,
+    /// From first byte of a request to the end of its headers.
+    pub header: Duration,
+    /// A connection between two requests.
+    pub keep_alive: Duration,
+    /// Between two pieces of a body.
+    pub body_idle: Duration,
+    /// A whole body.
+    pub body_total: Duration,
+    /// A client that does not read what it asked for.
+    pub write_stall: Duration,
+    /// Between two signs of life on a stream that has nothing to say yet.
+    pub ping: Duration,
+    /// From the signal to stop until what still runs is cut off.
+    pub drain: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            connections: 10_000,
+            in_flight: 512,
+            body_bytes: 32 << 20,
+            all_bodies_bytes: 256 << 20,
+            header_bytes: 32 << 10,
+            first_byte: Duration::from_secs(10),
+            header: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(75),
+            body_idle: Duration::from_secs(30),
+            body_total: Duration::from_secs(120),
+            write_stall: Duration::from_secs(60),
+            ping: Duration::from_secs(15),
+            drain: Duration::from_secs(30),
+        }
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config {
+            file: None,
+            listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            preset: "api".to_owned(),
+            presets: Policy::builtin_presets(),
+            models: models::embedded_pair(),
+            rules: None,
+            classifier: None,
+            calibration: None,
+            keys: Vec::new(),
+            log: Log::default(),
+            limits: Limits::default(),
+        }
+    }
+}
+
+/// Every fault of one configuration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConfigError {
+    /// In the order of the file.
+    pub faults: Vec<Fault>,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let plural = if self.faults.len() == 1 { "fault" } else { "faults" };
+        write!(out, "{} {plural} in the configuration", self.faults.len())?;
+        for fault in &self.faults {
+            write!(out, "\n  {fault}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// Looks up an environment variable; tests put a table in its place.
+pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+impl Config {
+    /// Reads and checks `file`, or takes the built-in configuration where there is none.
+    ///
+    /// # Errors
+    /// Every fault of the file.
+    pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        let Some(file) = file else { return Ok(Config::default()) };
+        let name = file.display().to_string();
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
+            faults: vec![Fault {
+                file: Some(name.clone()),
+                line: None,
+                key: String::new(),
+                message: format!("cannot be read: {error}"),
+            }],
+        })?;
+        let folder = file.parent().unwrap_or(Path::new(""));
+        let mut config = Config::parse(&text, Some(name), folder, &|name| std::env::var(name).ok())?;
+        config.file = Some(file.to_owned());
+        Ok(config)
+    }
+
+    /// Checks the text of a configuration. Relative paths in it start at `folder`.
+    ///
+    /// # Errors
+    /// Every fault of the text.
+    pub fn parse(
+        text: &str,
+        name: Option<String>,
+        folder: &Path,
+        environment: Environment<'_>,
+    ) -> Result<Config, ConfigError> {
+        let document = Document::new(name, text);
+        let table = document.parse();
+        let root = document.root(&table);
+        let config = read(&root, folder, environment);
+        root.finish();
+        let faults = document.into_faults();
+        if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
+    }
+
+    /// What deciding needs of the configuration.
+    #[must_use]
+    pub fn policy(&self) -> Policy {
+        Policy {
+            models: self.models.iter().map(|model| model.profile.clone()).collect(),
+            presets: self.presets.clone(),
+            preset: self.preset.clone(),
+        }
+    }
+}
+
+fn read(root: &Section<'_, '_, '_>, folder: &Path, environment: Environment<'_>) -> Config {
+    let presets = read_presets(&root.section("presets"));
+    let listen = read_server(root.section("server"));
+    let config = Config {
+        file: None,
+        listen,
+        preset: read_policy(root.section("policy"), &presets),
+        models: models::read(&root.sections("models"), listen, folder, environment),
+        rules: read_path(root.section("rules"), "dir", folder),
+        classifier: read_path(root.section("classifier"), "path", folder),
+        calibration: read_path(root.section("calibration"), "path", folder),
+        keys: read_keys(&root.sections("keys"), &presets, environment),
+        log: read_log(root.section("log"), folder),
+        limits: read_limits(root.section("limits")),
+        presets,
+    };
+    for model in &config.models {
+        if config.presets.contains_key(&model.profile.name) {
+            root.fault(
+                "models",
+                format!("model {:?} has the name of a preset; clients could not tell", model.profile.name),
+            );
+        }
+    }
+    config
+}
+
+fn read_server(section: Section<'_, '_, '_>) -> SocketAddr {
+    let default = Config::default().listen;
+    let listen = section.string("listen").map_or(default, |text| {
+        text.parse().unwrap_or_else(|_| {
+            section.fault("listen", format!("expected an address such as \"127.0.0.1:8080\", got {text:?}"));
+            default
+        })
+    });
+    section.finish();
+    listen
+}
+
+fn read_policy(section: Section<'_, '_, '_>, presets: &BTreeMap<String, Preset>) -> String {
+    let preset = section.string("preset").unwrap_or_else(|| "api".to_owned());
+    check_preset(&section, &preset, presets);
+    section.finish();
+    preset
+}
+
+fn check_preset(section: &Section<'_, '_, '_>, name: &str, presets: &BTreeMap<String, Preset>) {
+    if !presets.contains_key(name) {
+        let known: Vec<&str> = presets.keys().map(String::as_str).collect();
+        section.fault("preset", format!("no preset {name:?}; known are {}", known.join(", ")));
+    }
+}
+
+fn read_presets(section: &Section<'_, '_, '_>) -> BTreeMap<String, Preset> {
+    const MODES: &[(&str, Mode)] = &[("on", Mode::On), ("off", Mode::Off)];
+    let mut presets = Policy::builtin_presets();
+    for (name, own) in section.named_sections() {
+        if matches!(name.as_str(), "auto" | "think" | "fast") {
+            section.fault(&name, "this name is a model alias; choose another");
+        }
+        // A preset of a built-in name changes that one; any other starts from the common defaults.
+        let base = presets.get(&name).cloned().unwrap_or_default();
+        let preset = Preset {
+            thinking: own.one_of("thinking", MODES).or(base.thinking),
+            unsure: own.one_of("unsure", MODES).unwrap_or(base.unsure),
+            text_directives: own.boolean("text_directives").unwrap_or(base.text_directives),
+            max_budget_tokens: own
+                .integer("max_budget_tokens", 1, u64::from(u32::MAX))
+                .and_then(|tokens| u32::try_from(tokens).ok())
+                .unwrap_or(base.max_budget_tokens),
+        };
+        own.finish();
+        presets.insert(name, preset);
+    }
+    presets
+}
+
+fn read_path(section: Section<'_, '_, '_>, key: &'static str, folder: &Path) -> Option<PathBuf> {
+    let path = section.string(key).map(|path| folder.join(path));
+    if let Some(missing) = path.as_ref().filter(|path| !path.exists()) {
+        section.fault(key, format!("{} does not exist", missing.display()));
+    }
+    section.finish();
+    path
+}
+
+fn read_keys(
+    sections: &[Section<'_, '_, '_>],
+    presets: &BTreeMap<String, Preset>,
+    environment: Environment<'_>,
+) -> Vec<Key> {
+    let mut keys: Vec<Key> = Vec::new();
+    for (index, section) in sections.iter().enumerate() {
+        let key = Key {
+            name: section.string("name").unwrap_or_else(|| format!("key-{}", index + 1)),
+            digest: read_digest(section, environment),
+            preset: section.string("preset"),
+            text_directives: section.boolean("text_directives"),
+        };
+        if let Some(preset) = &key.preset {
+            check_preset(section, preset, presets);
+        }
+        if keys.iter().any(|other| other.name == key.name) {
+            section.fault("name", format!("{:?} is the name of an earlier key", key.name));
+        }
+        keys.push(key);
+    }
+    sections.iter().for_each(Section::refuse_unknown);
+    keys
+}
+
+/// A key is stated by its digest, or by the environment variable that holds it; never by itself.
+fn read_digest(section: &Section<'_, '_, '_>, environment: Environment<'_>) -> [u8; 32] {
+    match (section.string("sha256"), section.string("key_env")) {
+        (Some(hex), None) => digest_of_hex(&hex).unwrap_or_else(|| {
+            section.fault("sha256", "expected 64 hexadecimal digits: the SHA-256 of the key");
+            [0; 32]
+        }),
+        (None, Some(variable)) => match environment(&variable).filter(|key| !key.is_empty()) {
+            Some(key) => digest(key.as_bytes()),
+            None => {
+                section.fault("key_env", format!("environment variable {variable} is not set"));
+                [0; 32]
+            }
+        },
+        _ => {
+            section.fault("sha256", "expected exactly one of sha256 and key_env");
+            [0; 32]
+        }
+    }
+}
+
+/// The digest under which a client's key is kept and compared.
+#[must_use]
+pub fn digest(key: &[u8]) -> [u8; 32] {
+    use sha2::Digest;
+    sha2::Sha256::digest(key).into()
+}
+
+fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
+    if hex.len() != 64 || !hex.is_ascii() {
+        return None;
+    }
+    let mut bytes = [0; 32];
+    for (index, byte) in bytes.iter_mut().enumerate() {
+        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
+    }
+    Some(bytes)
+}
+
+fn read_log(section: Section<'_, '_, '_>, folder: &Path) -> Log {
+    let log = Log {
+        decisions: section.string("decisions").map(|path| folder.join(path)),
+        json: section.one_of("format", &[("text", false), ("json", true)]).unwrap_or(false),
+    };
+    section.finish();
+    log
+}
+
+fn read_limits(section: Section<'_, '_, '_>) -> Limits {
+    let default = Limits::default();
+    let count = |key: &'static str, least: u64, default: usize| {
+        section.integer(key, least, 1 << 40).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+    };
+    let time = |key: &'static str, default: Duration| section.milliseconds(key).unwrap_or(default);
+    let limits = Limits {
+        connections: count("connections", 1, default.connections),
+        in_flight: count("in_flight", 1, default.in_flight),
+        body_bytes: count("body_bytes", 1024, default.body_bytes),
+        all_bodies_bytes: count("all_bodies_bytes", 1024, default.all_bodies_bytes),
+        // hyper needs 8 KiB to work with.
+        header_bytes: count("header_bytes", 8192, default.header_bytes),
+        first_byte: time("first_byte_ms", default.first_byte),
+        header: time("header_ms", default.header),
+        keep_alive: time("keep_alive_ms", default.keep_alive),
+        body_idle: time("body_idle_ms", default.body_idle),
+        body_total: time("body_total_ms", default.body_total),
+        write_stall: time("write_stall_ms", default.write_stall),
+        ping: time("ping_ms", default.ping),
+        drain: time("drain_ms", default.drain),
+    };
+    if limits.all_bodies_bytes < limits.body_bytes {
+        section.fault("all_bodies_bytes", "smaller than body_bytes, so no body of that size could be read");
+    }
+    section.finish();
+    limits
+}

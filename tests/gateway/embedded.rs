@@ -1,0 +1,56 @@
+use serde_json::json;
+
+use crate::support::{Events, Gateway, ask, ask_stream, header, json_of};
+
+#[tokio::test]
+async fn both_modes_of_both_models_answer() {
+    let gateway = Gateway::start("").await;
+    for model in ["pico-dense", "pico-moe"] {
+        for thinking in [true, false] {
+            let mut body = ask("What is 17 + 25?");
+            body["model"] = model.into();
+            body["enable_thinking"] = thinking.into();
+            body["seed"] = 1.into();
+            let response = gateway.chat(&body).send().await.expect("a response");
+            assert_eq!(response.status(), 200);
+            assert_eq!(header(&response, "x-thinkgate-model"), model);
+            let body = json_of(response).await;
+            let message = &body["choices"][0]["message"];
+            assert!(!message["content"].as_str().expect("text").contains("<think>"));
+            assert_eq!(message.get("reasoning_content").is_some(), thinking, "{model}: {message}");
+            let reasoning = &body["usage"]["completion_tokens_details"]["reasoning_tokens"];
+            assert_eq!(reasoning.as_u64().is_some_and(|tokens| tokens > 0), thinking);
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stream_carries_reasoning_before_content() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask_stream("What is 17 + 25?");
+    body["enable_thinking"] = true.into();
+    body["stream_options"] = json!({"include_usage": true});
+    let events = Events::of(gateway.chat(&body).send().await.expect("a response")).await;
+    assert!(events.done);
+    let reasoning = events.position("/choices/0/delta/reasoning_content");
+    let content = events.position("/choices/0/delta/content");
+    assert!(reasoning < content);
+    assert!(events.events.last().expect("an event")["usage"]["completion_tokens"].as_u64() > Some(0));
+}
+
+#[tokio::test]
+async fn what_the_engine_does_not_do_is_refused() {
+    let gateway = Gateway::start("").await;
+    for (field, value) in [
+        ("n", json!(2)),
+        ("logprobs", json!(true)),
+        ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
+        ("response_format", json!({"type": "json_object"})),
+    ] {
+        let mut body = ask("hi");
+        body[field] = value;
+        let response = gateway.chat(&body).send().await.expect("a response");
+        assert_eq!(response.status(), 400, "{field}");
+        assert_eq!(json_of(response).await["error"]["param"], field);
+    }
+}

@@ -1,0 +1,26 @@
+//! The gateway as its clients, operators and upstreams see it: real sockets, port 0.
+
+mod support;
+
+/// Who may call.
+mod auth;
+/// A client that goes away stops the work behind its request.
+mod cancel;
+/// The command line: what is printed, and with which exit code a command ends.
+mod cli;
+/// What an operator wrote and got wrong.
+mod config;
+/// The embedded models, end to end.
+mod embedded;
+/// What goes wrong, and how the client learns of it.
+mod errors;
+/// Starting, draining and stopping.
+mod lifecycle;
+/// What a peer can hold, and for how long.
+mod limits;
+/// Models, decisions, health and metrics.
+mod observe;
+/// Which model answers, and in which mode.
+mod routing;
+/// Streams: order, reasoning, endings.
+mod streaming;
