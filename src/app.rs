@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use arc_swap::ArcSwap;
 use thinkgate_engine::{Engine, Options};
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 
 use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
@@ -36,6 +36,7 @@ pub struct App {
     pub started: std::time::SystemTime,
     snapshots: ArcSwap<Snapshots>,
     ready: AtomicBool,
+    cut_off: watch::Sender<bool>,
 }
 
 /// A configured model that can be called.
@@ -115,6 +116,7 @@ impl App {
             started: std::time::SystemTime::now(),
             snapshots: ArcSwap::from_pointee(Snapshots::new(snapshot)),
             ready: AtomicBool::new(false),
+            cut_off: watch::Sender::new(false),
             config,
         }))
     }
@@ -152,6 +154,17 @@ impl App {
     #[must_use]
     pub fn is_ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    /// Turns true when the time for draining is over, so that streams can end with a word of explanation.
+    #[must_use]
+    pub fn watch_cut_off(&self) -> watch::Receiver<bool> {
+        self.cut_off.subscribe()
+    }
+
+    /// Ends every stream now.
+    pub fn cut_off(&self) {
+        self.cut_off.send_replace(true);
     }
 
     /// Says whether new requests are welcome.

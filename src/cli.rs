@@ -56,8 +56,8 @@ pub struct ServeArgs {
 /// Decide and generate.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
-  thinkgate ask \"What is 17 + 25?\"
-  thinkgate ask --think on --budget 200 --seed 1 \"Is 91 a prime number?\"
+  thinkgate ask \"37*48=?\"
+  thinkgate ask --think on --budget 200 --seed 1 \"How many days are there from 2024-02-10 to 2024-03-15?\"
   thinkgate ask --model pico-moe --think off \"What is 3 + 4?\"")]
 pub struct AskArgs {
     /// What to ask

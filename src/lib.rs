@@ -7,6 +7,11 @@
 //! - [`decide`]: the product, one pure function from a conversation to a [`Decision`](decide::Decision).
 //! - [`rules`]: the hand-tunable judgements that [`decide`] weighs.
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
+//! - [`server`], [`api`]: who may connect, and what is answered.
+//! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
+//! - [`config`], [`app`], [`catalogue`], [`embedded`]: what the operator asked for, and what is loaded.
+//! - [`record`], [`metrics`]: what is kept of a request.
+//! - [`cli`], [`commands`]: the binary's commands.
 #![forbid(unsafe_code)]
 
 pub mod api;

@@ -33,7 +33,7 @@ pub(super) async fn completions(
             record.ended(Outcome::Answered, None);
             json_response(&body)
         }
-        Ok(Reply::Stream(relay)) => relay.respond(record, app.config.limits.ping),
+        Ok(Reply::Stream(relay)) => relay.respond(record, app.config.limits.ping, app.watch_cut_off()),
         Err(error) => {
             record.ended(error.outcome(), Some(error.code()));
             error.rescue()

@@ -42,6 +42,9 @@ pub enum ApiError {
     /// No room for another request.
     #[error("the gateway has no room for another request now")]
     Overloaded,
+    /// The gateway stops and cannot wait any longer.
+    #[error("the gateway is shutting down")]
+    ShuttingDown,
     /// A backend failed.
     #[error(transparent)]
     Backend(#[from] BackendError),
@@ -141,6 +144,9 @@ impl ApiError {
             ApiError::Method(_) => refuse(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed"),
             ApiError::Overloaded => {
                 (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", "server_is_overloaded")
+            }
+            ApiError::ShuttingDown => {
+                (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error", "server_shutdown")
             }
             ApiError::Internal => (StatusCode::INTERNAL_SERVER_ERROR, "server_error", "internal_error"),
             ApiError::Backend(error) => {

@@ -9,6 +9,7 @@ use axum::http::Response;
 use axum::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue};
 use futures_util::{StreamExt, stream};
 use serde_json::{Map, Value, json};
+use tokio::sync::watch;
 use tokio::time::{Interval, MissedTickBehavior};
 
 use super::error::ApiError;
@@ -42,11 +43,16 @@ impl Relay {
     }
 
     /// The response. Dropping its body drops the steps, which cancels the work behind them.
-    pub(super) fn respond(self: Box<Self>, record: Record, ping: Duration) -> Response<Body> {
+    pub(super) fn respond(
+        self: Box<Self>,
+        record: Record,
+        ping: Duration,
+        cut_off: watch::Receiver<bool>,
+    ) -> Response<Body> {
         let mut pings = tokio::time::interval(ping);
         pings.set_missed_tick_behavior(MissedTickBehavior::Delay);
         pings.reset();
-        let sending = Sending { relay: self, record, pings, queue: VecDeque::new(), over: false };
+        let sending = Sending { relay: self, record, pings, cut_off, queue: VecDeque::new(), over: false };
         let events = stream::unfold(sending, |mut sending| async move {
             let event = sending.next().await?;
             Some((Ok::<_, Infallible>(event), sending))
@@ -121,11 +127,17 @@ fn data(value: &Value) -> Bytes {
     Bytes::from(format!("data: {value}\n\n"))
 }
 
+/// Resolves when the flag is set, or can no longer be.
+async fn come_true(flag: &mut watch::Receiver<bool>) {
+    let _ = flag.wait_for(|set| *set).await;
+}
+
 /// A relay with its record and its clock.
 struct Sending {
     relay: Box<Relay>,
     record: Record,
     pings: Interval,
+    cut_off: watch::Receiver<bool>,
     queue: VecDeque<Bytes>,
     over: bool,
 }
@@ -136,11 +148,19 @@ impl Sending {
             tokio::select! {
                 biased;
                 step = self.relay.steps.next() => self.take(step),
+                () = come_true(&mut self.cut_off) => self.fail(&ApiError::ShuttingDown),
                 _ = self.pings.tick() => self.queue.push_back(PING),
             }
         }
         self.pings.reset();
         self.queue.pop_front()
+    }
+
+    /// Clients take an end without [DONE] for a failure only if an error stands before it.
+    fn fail(&mut self, error: &ApiError) {
+        self.record.ended(Outcome::Truncated, Some(error.code()));
+        self.queue.push_back(data(&error.body()));
+        self.over = true;
     }
 
     fn take(&mut self, step: Option<Result<Step, BackendError>>) {
@@ -153,13 +173,7 @@ impl Sending {
                 }
                 self.relay.events_of(step, &mut self.queue);
             }
-            // Clients take an end without [DONE] for a failure only if an error stands before it.
-            Some(Err(error)) => {
-                let error = ApiError::from(error);
-                self.record.ended(Outcome::Truncated, Some(error.code()));
-                self.queue.push_back(data(&error.body()));
-                self.over = true;
-            }
+            Some(Err(error)) => self.fail(&ApiError::from(error)),
             None => {
                 self.relay.end(&mut self.queue);
                 self.record.ended(Outcome::Answered, None);

@@ -94,7 +94,7 @@ fn announce(app: &App, address: SocketAddr) {
     text.push_str(&format!(
         "listening on http://{address}\n\n  curl http://{address}/v1/chat/completions -H 'content-type: \
          application/json'{key} \\\n    -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \
-         \"What is 17 + 25?\"}}]}}'\n"
+         \"37*48=?\"}}]}}'\n"
     ));
     // Nobody may be reading; serving does not depend on it.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());

@@ -66,7 +66,7 @@ pub async fn serve(listener: TcpListener, app: Arc<App>, shutdown: impl Future<O
     app.set_ready(false);
     drop(listener);
     stopping.send_replace(true);
-    drain(connections, limits.drain).await
+    drain(connections, &app, limits.drain).await
 }
 
 /// Out of file descriptors: others will be freed, and trying again at once would only burn time.
@@ -75,14 +75,23 @@ async fn back_off(error: &io::Error) {
     tokio::time::sleep(Duration::from_millis(50)).await;
 }
 
-async fn drain(mut connections: JoinSet<()>, patience: Duration) -> Ended {
-    let all = async { while connections.join_next().await.is_some() {} };
-    if timeout(patience, all).await.is_ok() {
+/// How long streams get to say why they end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+
+async fn drain(mut connections: JoinSet<()>, app: &App, patience: Duration) -> Ended {
+    if timeout(patience, all_ended(&mut connections)).await.is_ok() {
         return Ended::Drained;
     }
     let left = connections.len();
+    app.cut_off();
+    // Who does not take the last word either is cut off without it.
+    let _ = timeout(LAST_WORD, all_ended(&mut connections)).await;
     connections.shutdown().await;
     Ended::CutOff(left)
+}
+
+async fn all_ended(connections: &mut JoinSet<()>) {
+    while connections.join_next().await.is_some() {}
 }
 
 /// One connection and what it may use.

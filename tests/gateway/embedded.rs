@@ -54,3 +54,39 @@ async fn what_the_engine_does_not_do_is_refused() {
         assert_eq!(json_of(response).await["error"]["param"], field);
     }
 }
+
+#[tokio::test]
+async fn a_prompt_that_fits_no_model_is_refused_with_its_size() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask(&"many words ".repeat(4000));
+    body["model"] = "pico-dense".into();
+    let response = gateway.chat(&body).send().await.expect("a response");
+    assert_eq!(response.status(), 400);
+    let error = json_of(response).await;
+    assert_eq!(error["error"]["code"], "context_length_exceeded");
+    assert!(error["error"]["message"].as_str().expect("text").contains("1024"), "{error}");
+}
+
+#[tokio::test]
+async fn the_limit_on_tokens_is_kept_even_where_thinking_does_not_fit() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask("37*48=?");
+    body["enable_thinking"] = true.into();
+    body["max_tokens"] = 6.into();
+    let body = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    assert!(body["usage"]["completion_tokens"].as_u64().is_some_and(|tokens| tokens <= 6), "{body}");
+}
+
+#[tokio::test]
+async fn the_same_seed_gives_the_same_answer() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask("37*48=?");
+    body["enable_thinking"] = true.into();
+    body["seed"] = 7.into();
+    let mut answers = Vec::new();
+    for _ in 0..2 {
+        let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+        answers.push(answer["choices"].clone());
+    }
+    assert_eq!(answers[0], answers[1]);
+}
