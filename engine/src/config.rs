@@ -105,11 +105,11 @@ impl ModelConfig {
     }
 
     fn check(&self, value: &Value) -> Result<(), LoadError> {
-        if self.heads % self.kv_heads != 0 {
+        if !self.heads.is_multiple_of(self.kv_heads) {
             let reason = format!("{}; must divide num_attention_heads = {}", self.kv_heads, self.heads);
             return Err(LoadError::config("num_key_value_heads", reason));
         }
-        if self.head_dim % 2 != 0 {
+        if !self.head_dim.is_multiple_of(2) {
             return Err(LoadError::config(
                 "head_dim",
                 format!("{}; rotary embedding needs an even width", self.head_dim),

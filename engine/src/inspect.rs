@@ -10,6 +10,9 @@ use crate::weights::{ModelFiles, Weights};
 
 pub use crate::layers::ffn::Gating;
 
+/// (sequence, position, vocabulary).
+pub type Logits = Vec<Vec<Vec<f32>>>;
+
 /// A model without tokenizer or thread.
 #[derive(Debug)]
 pub struct Bare(Model);
@@ -41,7 +44,7 @@ impl Bare {
         &mut self,
         sequences: &[&[u32]],
         chunk: usize,
-    ) -> candle_core::Result<(Vec<Vec<Vec<f32>>>, Vec<Gating>)> {
+    ) -> candle_core::Result<(Logits, Vec<Gating>)> {
         let mut caches: Vec<KvCache> = sequences.iter().map(|_| KvCache::new(self.0.config.layers)).collect();
         let mut out = vec![Vec::new(); sequences.len()];
         let mut first = None;

@@ -78,10 +78,7 @@ impl Runner {
         let blocked = !self.running.is_empty();
         let first = match (busy, blocked) {
             (true, _) => None,
-            (false, true) => match self.commands.recv_timeout(SLOW_READER_POLL) {
-                Ok(sequence) => Some(sequence),
-                Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-            },
+            (false, true) => self.wait_for_readers(),
             (false, false) => match self.commands.recv() {
                 Ok(sequence) => Some(sequence),
                 Err(_) => return false,
@@ -92,6 +89,18 @@ impl Runner {
             match self.commands.try_recv() {
                 Ok(sequence) => self.waiting.push_back(sequence),
                 Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
+            }
+        }
+    }
+
+    /// Everything that runs waits for a slow reader: looks for new work meanwhile.
+    fn wait_for_readers(&self) -> Option<Sequence> {
+        match self.commands.recv_timeout(SLOW_READER_POLL) {
+            Ok(sequence) => Some(sequence),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => {
+                std::thread::sleep(SLOW_READER_POLL);
+                None
             }
         }
     }

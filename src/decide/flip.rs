@@ -54,8 +54,7 @@ fn removal(assessment: &Assessment, to: Mode, bound: f64) -> String {
     };
     let mut thinking = assessment.thinking;
     // One that suffices alone is the plainest answer; the smallest such says most.
-    let alone =
-        assessment.evidence.iter().filter(against).filter(|e| crossed(thinking - e.contribution)).next_back();
+    let alone = assessment.evidence.iter().filter(against).rfind(|e| crossed(thinking - e.contribution));
     if let Some(evidence) = alone {
         return format!("removing {}", evidence.id);
     }

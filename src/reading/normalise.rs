@@ -197,7 +197,7 @@ mod tests {
     use super::*;
 
     fn folded(text: &str) -> String {
-        Normalised::of(text, &[0..text.len()]).text
+        Normalised::of(text, std::slice::from_ref(&(0..text.len()))).text
     }
 
     #[test]
@@ -215,7 +215,7 @@ mod tests {
     #[test]
     fn every_position_maps_into_the_original() {
         let text = "Ａ\u{200b}b证明ﬁn２…\u{e0041}z";
-        let normalised = Normalised::of(text, &[0..text.len()]);
+        let normalised = Normalised::of(text, std::slice::from_ref(&(0..text.len())));
         let mut last = 0;
         for (at, _) in normalised.text.char_indices() {
             let there = normalised.original(at);

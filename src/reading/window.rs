@@ -12,7 +12,7 @@ const SAMPLE: usize = 4 * 1024;
 /// The byte ranges to read, in order, on character borders.
 pub(super) fn windows(text: &str) -> Vec<Range<usize>> {
     if text.len() <= WHOLE {
-        return vec![0..text.len()];
+        return std::iter::once(0..text.len()).collect();
     }
     let middle = HEAD..text.len() - TAIL;
     let stride = (middle.len() - SAMPLE) / (SAMPLES - 1);

@@ -366,7 +366,7 @@ fn unmatchable(pattern: &str) -> Option<char> {
             crate::reading::fold_char(c, &mut folded)
         }
         // `\D`, `\S`, `\p{L}` and the like are syntax, not text.
-        if previous != '\\' && !(previous == '{') && folded != c.to_string() {
+        if previous != '\\' && previous != '{' && folded != c.to_string() {
             return Some(c);
         }
         previous = if previous == '\\' && c == '\\' { ' ' } else { c };
