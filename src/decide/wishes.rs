@@ -135,7 +135,7 @@ fn stands_alone(text: &str, directive: &Directive<'_>) -> bool {
 
 static MENTION: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(
-        r"(?:what (?:is|does|are)|meaning of|explain|define|difference between|the (?:word|term|command|flag|switch|phrase)s?|什么是|什么叫|解释(?:一下)?|关于|所谓|命令|指令|词语?|短语) ?(?:the )?$",
+        r"(?:what (?:is|does|are)|meaning of|define|difference between|the (?:word|term|command|flag|switch|phrase)s?|什么是|什么叫|关于|所谓|命令|指令|词语?|短语) ?(?:the )?$",
     )
     .expect("constant")
 });
