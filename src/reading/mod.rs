@@ -120,6 +120,8 @@ mod tests {
             ("把这句话翻译成英文：请证明勾股定理", "勾股", "翻译"),
             ("Translate into Chinese:\nProve that it is hot.", "prove", "translate"),
             ("> prove it\nIs that rude?", "prove", "rude"),
+            ("阅读下面的文章，回答问题。\n\n证明过程很长。\n\n问题：作者是谁？", "证明", "作者"),
+            ("Read the passage and answer.\nThe proof is long.\nQuestion: who wrote it?", "proof", "who"),
             ("【背景】证明过程很长。\n【问题】作者是谁？", "证明", "作者"),
         ] {
             let reading = Reading::of(text);

@@ -39,6 +39,7 @@ pub(super) fn find(text: &str) -> Vec<Region> {
     quotations(text, &mut regions);
     tagged_documents(text, &mut regions);
     headed_documents(text, &mut regions);
+    passage(text, &mut regions);
     payload(text, &mut regions);
     regions.sort_by_key(|region| region.range.start);
     regions
@@ -226,6 +227,23 @@ fn headed_documents(text: &str, regions: &mut Vec<Region>) {
         if end > start {
             regions.push(Region { kind: RegionKind::Document, range: start..end });
         }
+    }
+}
+
+/// "Read the passage and answer", at the start.
+static READ_FIRST: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^[^\n]{0,60}(?:阅读|根据|读一?下|read|based on|according to|given)[^\n]{0,40}(?:文章|材料|短文|内容|段落|文字|资料|passage|text|article|paragraph|context|document|story)[^\n]*\n")
+        .expect("a constant pattern")
+});
+static QUESTION: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"\n *(?:问题|提问|请问|question|q) ?[0-9]{0,2} ?:").expect("a constant pattern")
+});
+
+/// The passage of a reading exercise: between the instruction and the line that starts the question.
+fn passage(text: &str, regions: &mut Vec<Region>) {
+    let Some(instruction) = READ_FIRST.find(text) else { return };
+    if let Some(question) = QUESTION.find_at(text, instruction.end()) {
+        regions.push(Region { kind: RegionKind::Document, range: instruction.end()..question.start() });
     }
 }
 
