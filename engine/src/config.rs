@@ -1,253 +1,430 @@
-//! "What shape is this model?" From Hugging Face `config.json` to numbers that are safe to compute with.
+//! Which model is this, and is its description one we can run?
 //!
-//! Every figure is range-checked here, so that no later code divides by zero or allocates by a hostile number.
+//! Reads Hugging Face's `config.json`, in the style of transformers 4 (`rope_theta`, `num_experts`) and 5
+//! (`rope_parameters.rope_theta`, `num_local_experts`). Every number is checked here, so that no later module
+//! divides by zero heads or allocates what a hostile file asked for. Anything that would change the arithmetic
+//! and that we do not implement (scaled rotary embeddings, attention biases) is refused rather than ignored.
 
 use serde_json::Value;
 
-use crate::error::LoadError;
+use crate::weights::LoadError;
 
-/// Dense: every parameter works on every token. MoE: a gate wakes a few experts per token.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// Everything the decoder needs to know about its own shape.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ModelConfig {
+    /// Rows of the embedding, padding rows included.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of one head.
+    pub head_dim: usize,
+    /// Width of a dense feed-forward layer.
+    pub intermediate: usize,
+    /// Added to the mean square before its root is taken.
+    pub norm_eps: f32,
+    /// Base of the rotary embedding's wavelengths.
+    pub rope_theta: f64,
+    /// The LM head is the embedding.
+    pub tied: bool,
+    /// Positions that the model was trained for.
+    pub context_length: usize,
+    /// Tokens that end a turn, as far as this file knows.
+    pub eos_token_ids: Vec<u32>,
+    /// `None` for a dense model.
+    pub moe: Option<MoeConfig>,
+}
+
+/// What a mixture-of-experts model adds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct MoeConfig {
+    /// Experts per sparse layer.
+    pub experts: usize,
+    /// Experts that work on one token.
+    pub experts_per_token: usize,
+    /// Width of one expert.
+    pub intermediate: usize,
+    /// The chosen experts' weights are scaled to sum to one.
+    pub renormalise: bool,
+    /// Every n-th layer is sparse.
+    pub sparse_step: usize,
+    /// Layers that are dense all the same.
+    pub dense_layers: Vec<usize>,
+}
+
+/// How a model spends its parameters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Architecture {
-    /// Every parameter works on every token.
+    /// All parameters work on every token.
     Dense,
-    /// Mixture of experts.
+    /// A gate picks a few experts for every token.
     Moe,
 }
 
-/// The experts of a MoE model.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct MoeConfig {
-    /// Experts per layer.
-    pub(crate) experts: usize,
-    /// Experts that work on one token.
-    pub(crate) experts_per_token: usize,
-    /// Width of one expert.
-    pub(crate) intermediate: usize,
-    /// Weights of the chosen experts are scaled to sum to one.
-    pub(crate) renormalise: bool,
-    /// Every n-th layer is sparse.
-    pub(crate) sparse_step: usize,
-    /// Layers that stay dense.
-    pub(crate) dense_layers: Vec<usize>,
-}
-
-/// A checked model shape.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct ModelConfig {
-    /// Entries of the embedding.
-    pub(crate) vocab: usize,
-    /// Width of the residual stream.
-    pub(crate) hidden: usize,
-    /// Width of the dense feed-forward.
-    pub(crate) intermediate: usize,
-    /// Decoder layers.
-    pub(crate) layers: usize,
-    /// Query heads.
-    pub(crate) heads: usize,
-    /// Key and value heads.
-    pub(crate) kv_heads: usize,
-    /// Width of one head.
-    pub(crate) head_dim: usize,
-    /// RMSNorm's epsilon.
-    pub(crate) norm_eps: f32,
-    /// Base of the rotary embedding.
-    pub(crate) rope_theta: f64,
-    /// Tokens the model can hold.
-    pub(crate) context_length: usize,
-    /// The LM head shares the embedding.
-    pub(crate) tied: bool,
-    /// Present in MoE models.
-    pub(crate) moe: Option<MoeConfig>,
-    /// Tokens that end an answer.
-    pub(crate) eos: Vec<u32>,
-}
-
 impl ModelConfig {
-    /// Reads and checks `config.json`, in the style of transformers 4 or 5.
-    ///
-    /// # Errors
-    /// The first key that is missing, of the wrong type or out of range.
-    pub(crate) fn parse(bytes: &[u8]) -> Result<Self, LoadError> {
-        let value: Value = serde_json::from_slice(bytes)
-            .map_err(|error| LoadError::config("(file)", format!("not JSON: {error}")))?;
-        let read = Reader(&value);
-        let kind = value.get("model_type").and_then(Value::as_str).unwrap_or("(absent)");
-        let is_moe = match kind {
-            "qwen3" => false,
-            "qwen3_moe" => true,
-            other => {
-                return Err(LoadError::config(
-                    "model_type",
-                    format!("{other:?}; supported are qwen3 and qwen3_moe"),
-                ));
-            }
-        };
-        let heads = read.number(&["num_attention_heads"], 1..=1024)?;
-        let hidden = read.number(&["hidden_size"], 1..=65_536)?;
+    /// Reads and checks the bytes of `config.json`.
+    pub fn parse(bytes: &[u8]) -> Result<ModelConfig, LoadError> {
+        let file = ConfigFile::parse("config.json", bytes)?;
+        let sparse = is_moe(&file)?;
+        refuse_what_we_would_get_wrong(&file)?;
+        let heads = file.count("num_attention_heads", 1, 1024, None)?;
+        let hidden = file.count("hidden_size", 1, 65_536, None)?;
         let config = ModelConfig {
-            vocab: read.number(&["vocab_size"], 1..=4_000_000)?,
+            vocab: file.count("vocab_size", 1, 4_000_000, None)?,
             hidden,
-            intermediate: read.number(&["intermediate_size"], 1..=1_048_576)?,
-            layers: read.number(&["num_hidden_layers"], 1..=1024)?,
+            layers: file.count("num_hidden_layers", 1, 1024, None)?,
             heads,
-            kv_heads: read.number(&["num_key_value_heads"], 1..=1024)?,
-            head_dim: read.number_or(&["head_dim"], 2..=1024, (hidden / heads).max(2))?,
-            norm_eps: read.norm_eps()?,
-            rope_theta: read.rope_theta()?,
-            context_length: read.number(&["max_position_embeddings"], 1..=16_777_216)?,
-            tied: value.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false),
-            moe: if is_moe { Some(read.moe()?) } else { None },
-            eos: ids(value.get("eos_token_id")),
+            kv_heads: file.count("num_key_value_heads", 1, 1024, Some(heads))?,
+            head_dim: file.count("head_dim", 2, 1024, Some(default_head_dim(sparse, hidden, heads)))?,
+            intermediate: file.count("intermediate_size", 1, 1_048_576, None)?,
+            norm_eps: file.number("rms_norm_eps", 0.0, 1.0, Some(1e-6))? as f32,
+            rope_theta: rope_theta(&file)?,
+            tied: file.flag("tie_word_embeddings", false)?,
+            context_length: file.count("max_position_embeddings", 2, 16_777_216, None)?,
+            eos_token_ids: file.token_ids("eos_token_id")?,
+            moe: if sparse { Some(MoeConfig::parse(&file)?) } else { None },
         };
-        config.check(&value)?;
+        config.check_heads(&file)?;
         Ok(config)
     }
 
-    fn check(&self, value: &Value) -> Result<(), LoadError> {
-        if !self.heads.is_multiple_of(self.kv_heads) {
-            let reason = format!("{}; must divide num_attention_heads = {}", self.kv_heads, self.heads);
-            return Err(LoadError::config("num_key_value_heads", reason));
-        }
-        if !self.head_dim.is_multiple_of(2) {
-            return Err(LoadError::config(
-                "head_dim",
-                format!("{}; rotary embedding needs an even width", self.head_dim),
-            ));
-        }
-        if value.get("attention_bias").and_then(Value::as_bool) == Some(true) {
-            return Err(LoadError::config(
-                "attention_bias",
-                "true; only models without it are supported".into(),
-            ));
-        }
-        let scaling = value.get("rope_scaling").or_else(|| value.get("rope_parameters"));
-        let kind = scaling.and_then(|scaling| scaling.get("rope_type").or_else(|| scaling.get("type")));
-        if let Some(kind) = kind.and_then(Value::as_str).filter(|kind| *kind != "default") {
-            return Err(LoadError::config(
-                "rope_scaling",
-                format!("{kind:?}; only unscaled rotary embedding is supported"),
-            ));
-        }
-        match &self.moe {
-            Some(moe) if moe.experts_per_token > moe.experts => Err(LoadError::config(
-                "num_experts_per_tok",
-                format!("{}; there are {} experts", moe.experts_per_token, moe.experts),
-            )),
-            _ => Ok(()),
-        }
-    }
-
-    /// Dense or MoE.
-    pub(crate) fn architecture(&self) -> Architecture {
+    /// Dense or mixture of experts.
+    pub fn architecture(&self) -> Architecture {
         if self.moe.is_some() { Architecture::Moe } else { Architecture::Dense }
     }
 
-    /// Whether this layer's feed-forward is a mixture of experts.
-    pub(crate) fn is_sparse(&self, layer: usize) -> bool {
-        self.moe.as_ref().is_some_and(|moe| {
-            !moe.dense_layers.contains(&layer) && (layer + 1).is_multiple_of(moe.sparse_step)
-        })
+    /// The expert configuration of a layer, if that layer has experts.
+    pub fn experts_of_layer(&self, layer: usize) -> Option<&MoeConfig> {
+        self.moe
+            .as_ref()
+            .filter(|moe| (layer + 1).is_multiple_of(moe.sparse_step) && !moe.dense_layers.contains(&layer))
     }
 
-    /// All parameters.
-    pub(crate) fn total_params(&self) -> u64 {
+    /// Width of all query heads together.
+    pub fn query_dim(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Width of all key (or value) heads together.
+    pub fn kv_dim(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+
+    /// Parameters stored, tied ones once.
+    pub fn total_params(&self) -> u64 {
         self.params(|moe| moe.experts)
     }
 
     /// Parameters that work on one token.
-    pub(crate) fn active_params(&self) -> u64 {
+    pub fn active_params(&self) -> u64 {
         self.params(|moe| moe.experts_per_token)
     }
 
     fn params(&self, experts: impl Fn(&MoeConfig) -> usize) -> u64 {
-        let wide = |value: usize| value as u64;
-        let (hidden, head_dim) = (wide(self.hidden), wide(self.head_dim));
-        let attention = 2 * hidden * wide(self.heads) * head_dim
-            + 2 * hidden * wide(self.kv_heads) * head_dim
-            + 2 * head_dim;
-        let feed_forward: u64 = (0..self.layers)
-            .map(|layer| match &self.moe {
-                Some(moe) if self.is_sparse(layer) => {
-                    hidden * wide(moe.experts) + 3 * hidden * wide(moe.intermediate) * wide(experts(moe))
-                }
-                _ => 3 * hidden * wide(self.intermediate),
-            })
-            .sum();
-        let embeddings = wide(self.vocab) * hidden * if self.tied { 1 } else { 2 };
-        embeddings + wide(self.layers) * (attention + 2 * hidden) + feed_forward + hidden
+        let [vocab, hidden] = [self.vocab as u64, self.hidden as u64];
+        let embeddings = vocab * hidden * if self.tied { 1 } else { 2 };
+        let layers: u64 = (0..self.layers).map(|layer| self.layer_params(layer, &experts)).sum();
+        embeddings + layers + hidden
     }
-}
 
-/// A token id, or a list of them.
-pub(crate) fn ids(value: Option<&Value>) -> Vec<u32> {
-    let one = |value: &Value| value.as_u64().and_then(|id| u32::try_from(id).ok());
-    match value {
-        Some(Value::Array(list)) => list.iter().filter_map(one).collect(),
-        Some(value) => one(value).into_iter().collect(),
-        None => Vec::new(),
-    }
-}
-
-struct Reader<'a>(&'a Value);
-
-impl Reader<'_> {
-    fn number(&self, keys: &[&str], range: std::ops::RangeInclusive<usize>) -> Result<usize, LoadError> {
-        let found = keys.iter().find_map(|key| self.0.get(key).map(|value| (*key, value)));
-        let Some((key, value)) = found else {
-            return Err(LoadError::config(keys[0], "missing".into()));
+    fn layer_params(&self, layer: usize, experts: &impl Fn(&MoeConfig) -> usize) -> u64 {
+        let hidden = self.hidden as u64;
+        let attention = 2 * hidden * (self.query_dim() + self.kv_dim()) as u64 + 2 * self.head_dim as u64;
+        let swiglu = |width: usize| 3 * hidden * width as u64;
+        let feed_forward = match self.experts_of_layer(layer) {
+            Some(moe) => hidden * moe.experts as u64 + experts(moe) as u64 * swiglu(moe.intermediate),
+            None => swiglu(self.intermediate),
         };
-        let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
-        number.filter(|number| range.contains(number)).ok_or_else(|| {
-            LoadError::config(
-                key,
-                format!("{value}; expected a whole number from {} to {}", range.start(), range.end()),
-            )
-        })
+        attention + feed_forward + 2 * hidden
     }
 
-    fn number_or(
-        &self,
-        keys: &[&str],
-        range: std::ops::RangeInclusive<usize>,
-        default: usize,
-    ) -> Result<usize, LoadError> {
-        let present = keys.iter().any(|key| self.0.get(key).is_some_and(|value| !value.is_null()));
-        if present { self.number(keys, range) } else { Ok(default) }
-    }
-
-    fn norm_eps(&self) -> Result<f32, LoadError> {
-        let value = self.0.get("rms_norm_eps").and_then(Value::as_f64).unwrap_or(1e-6);
-        #[expect(clippy::cast_possible_truncation, reason = "a small positive number")]
-        if (0.0..=1.0).contains(&value) {
-            Ok(value as f32)
-        } else {
-            Err(LoadError::config("rms_norm_eps", value.to_string()))
+    fn check_heads(&self, file: &ConfigFile) -> Result<(), LoadError> {
+        if !self.heads.is_multiple_of(self.kv_heads) {
+            return Err(file.refuse(
+                "num_key_value_heads",
+                self.kv_heads,
+                "a divisor of num_attention_heads",
+            ));
         }
-    }
-
-    /// transformers 5 moved the base into `rope_parameters`.
-    fn rope_theta(&self) -> Result<f64, LoadError> {
-        let nested = self.0.get("rope_parameters").and_then(|parameters| parameters.get("rope_theta"));
-        let value = self.0.get("rope_theta").or(nested).and_then(Value::as_f64).unwrap_or(10_000.0);
-        if value.is_finite() && value >= 1.0 {
-            Ok(value)
-        } else {
-            Err(LoadError::config("rope_theta", format!("{value}; expected a number from 1 up")))
+        if !self.head_dim.is_multiple_of(2) {
+            return Err(file.refuse("head_dim", self.head_dim, "an even number: rotation works on pairs"));
         }
+        Ok(())
     }
+}
 
-    fn moe(&self) -> Result<MoeConfig, LoadError> {
+impl MoeConfig {
+    fn parse(file: &ConfigFile) -> Result<MoeConfig, LoadError> {
+        let key = if file.has("num_experts") { "num_experts" } else { "num_local_experts" };
+        let experts = file.count(key, 1, 4096, None)?;
         Ok(MoeConfig {
-            experts: self.number(&["num_experts", "num_local_experts"], 1..=4096)?,
-            experts_per_token: self.number(&["num_experts_per_tok"], 1..=4096)?,
-            intermediate: self.number(&["moe_intermediate_size"], 1..=1_048_576)?,
-            renormalise: self.0.get("norm_topk_prob").and_then(Value::as_bool).unwrap_or(false),
-            sparse_step: self.number_or(&["decoder_sparse_step"], 1..=1024, 1)?,
-            dense_layers: ids(self.0.get("mlp_only_layers"))
-                .into_iter()
-                .map(|layer| layer as usize)
-                .collect(),
+            experts,
+            experts_per_token: file.count("num_experts_per_tok", 1, experts, None)?,
+            intermediate: file.count("moe_intermediate_size", 1, 1_048_576, None)?,
+            renormalise: file.flag("norm_topk_prob", false)?,
+            sparse_step: file.count("decoder_sparse_step", 1, 1024, Some(1))?,
+            dense_layers: file.indices("mlp_only_layers")?,
         })
+    }
+}
+
+fn is_moe(file: &ConfigFile) -> Result<bool, LoadError> {
+    match file.text("model_type")? {
+        Some("qwen3") => Ok(false),
+        Some("qwen3_moe") => Ok(true),
+        other => Err(file.refuse("model_type", other.unwrap_or("absent"), "qwen3 or qwen3_moe")),
+    }
+}
+
+/// What transformers assumes when the file is silent; the two model classes differ.
+fn default_head_dim(sparse: bool, hidden: usize, heads: usize) -> usize {
+    if sparse { hidden / heads } else { 128 }
+}
+
+fn rope_theta(file: &ConfigFile) -> Result<f64, LoadError> {
+    let file = match file.object("rope_parameters")? {
+        Some(parameters) => parameters,
+        None => file.clone(),
+    };
+    file.number("rope_theta", 1.0, 1e12, Some(10_000.0))
+}
+
+fn refuse_what_we_would_get_wrong(file: &ConfigFile) -> Result<(), LoadError> {
+    for key in ["attention_bias", "use_sliding_window"] {
+        if file.flag(key, false)? {
+            return Err(file.refuse(key, true, "false"));
+        }
+    }
+    if let Some(activation) = file.text("hidden_act")?.filter(|name| *name != "silu") {
+        return Err(file.refuse("hidden_act", activation, "silu"));
+    }
+    for key in ["rope_scaling", "rope_parameters"] {
+        let Some(rope) = file.object(key)? else { continue };
+        for kind in ["rope_type", "type"] {
+            if let Some(scaled) = rope.text(kind)?.filter(|name| *name != "default") {
+                return Err(rope.refuse(kind, scaled, "default"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// A JSON object and the file it came from, so that every complaint can name file, key and value.
+#[derive(Clone)]
+pub(crate) struct ConfigFile {
+    name: String,
+    value: Value,
+}
+
+impl ConfigFile {
+    pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<ConfigFile, LoadError> {
+        let value: Value = serde_json::from_slice(bytes)
+            .map_err(|source| LoadError::Json { file: name.to_owned(), source })?;
+        let file = ConfigFile { name: name.to_owned(), value };
+        if !file.value.is_object() {
+            return Err(file.refuse("(the file)", "not an object", "a JSON object"));
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn refuse(&self, key: &str, value: impl ToString, expected: &str) -> LoadError {
+        LoadError::Config {
+            file: self.name.clone(),
+            key: key.to_owned(),
+            value: value.to_string(),
+            expected: expected.to_owned(),
+        }
+    }
+
+    /// Null is absent: transformers writes unset keys as null.
+    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
+        self.value.get(key).filter(|value| !value.is_null())
+    }
+
+    fn has(&self, key: &str) -> bool {
+        self.get(key).is_some()
+    }
+
+    fn object(&self, key: &str) -> Result<Option<ConfigFile>, LoadError> {
+        match self.get(key) {
+            None => Ok(None),
+            Some(value) if value.is_object() => {
+                Ok(Some(ConfigFile { name: format!("{} {key}", self.name), value: value.clone() }))
+            }
+            Some(value) => Err(self.refuse(key, value, "an object")),
+        }
+    }
+
+    pub(crate) fn text(&self, key: &str) -> Result<Option<&str>, LoadError> {
+        self.get(key)
+            .map(|value| value.as_str().ok_or_else(|| self.refuse(key, value, "a string")))
+            .transpose()
+    }
+
+    fn flag(&self, key: &str, default: bool) -> Result<bool, LoadError> {
+        self.get(key).map_or(Ok(default), |value| {
+            value.as_bool().ok_or_else(|| self.refuse(key, value, "true or false"))
+        })
+    }
+
+    fn count(&self, key: &str, low: usize, high: usize, default: Option<usize>) -> Result<usize, LoadError> {
+        let expected = || format!("a whole number from {low} to {high}");
+        match (self.get(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.refuse(key, "absent", &expected())),
+            (Some(value), _) => value
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok())
+                .filter(|number| (low..=high).contains(number))
+                .ok_or_else(|| self.refuse(key, value, &expected())),
+        }
+    }
+
+    pub(crate) fn number(
+        &self,
+        key: &str,
+        low: f64,
+        high: f64,
+        default: Option<f64>,
+    ) -> Result<f64, LoadError> {
+        let expected = || format!("a number from {low} to {high}");
+        match (self.get(key), default) {
+            (None, Some(default)) => Ok(default),
+            (None, None) => Err(self.refuse(key, "absent", &expected())),
+            (Some(value), _) => value
+                .as_f64()
+                .filter(|number| (low..=high).contains(number))
+                .ok_or_else(|| self.refuse(key, value, &expected())),
+        }
+    }
+
+    fn indices(&self, key: &str) -> Result<Vec<usize>, LoadError> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let numbers = value
+            .as_array()
+            .and_then(|items| items.iter().map(|item| item.as_u64().map(|number| number as usize)).collect());
+        numbers.ok_or_else(|| self.refuse(key, value, "a list of layer numbers"))
+    }
+
+    /// One id or a list of them; both spellings are in use.
+    pub(crate) fn token_ids(&self, key: &str) -> Result<Vec<u32>, LoadError> {
+        let Some(value) = self.get(key) else { return Ok(Vec::new()) };
+        let items = value.as_array().cloned().unwrap_or_else(|| vec![value.clone()]);
+        let ids = items.iter().map(|item| item.as_u64().and_then(|id| u32::try_from(id).ok()));
+        ids.collect::<Option<_>>().ok_or_else(|| self.refuse(key, value, "a token id or a list of them"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn base() -> Value {
+        json!({
+            "model_type": "qwen3", "vocab_size": 100, "hidden_size": 8, "num_hidden_layers": 2,
+            "num_attention_heads": 4, "num_key_value_heads": 2, "head_dim": 4, "intermediate_size": 16,
+            "max_position_embeddings": 64, "rope_theta": 1e6, "tie_word_embeddings": true, "eos_token_id": 7
+        })
+    }
+
+    fn moe() -> Value {
+        with(json!({
+            "model_type": "qwen3_moe", "num_local_experts": 4, "num_experts_per_tok": 2,
+            "moe_intermediate_size": 6, "decoder_sparse_step": 2, "norm_topk_prob": true
+        }))
+    }
+
+    fn with(changes: Value) -> Value {
+        let mut config = base();
+        for (key, value) in changes.as_object().expect("written as an object") {
+            config[key] = value.clone();
+        }
+        config
+    }
+
+    fn parse(config: &Value) -> Result<ModelConfig, LoadError> {
+        ModelConfig::parse(config.to_string().as_bytes())
+    }
+
+    #[test]
+    fn both_spellings_of_transformers_give_the_same_config() {
+        let mut newer = base();
+        newer["rope_parameters"] = json!({"rope_theta": 1e6, "rope_type": "default"});
+        newer.as_object_mut().unwrap().remove("rope_theta");
+        assert_eq!(parse(&newer).unwrap(), parse(&base()).unwrap());
+        assert_eq!(parse(&newer).unwrap().rope_theta, 1e6);
+
+        let mut older = moe();
+        older["num_experts"] = older.as_object_mut().unwrap().remove("num_local_experts").unwrap();
+        assert_eq!(parse(&older).unwrap(), parse(&moe()).unwrap());
+    }
+
+    #[test]
+    fn sparse_step_and_dense_layers_decide_which_layers_have_experts() {
+        let mut config = moe();
+        config["num_hidden_layers"] = json!(4);
+        config["mlp_only_layers"] = json!([3]);
+        let config = parse(&config).unwrap();
+        let sparse: Vec<bool> = (0..4).map(|layer| config.experts_of_layer(layer).is_some()).collect();
+        assert_eq!(sparse, [false, true, false, false]);
+    }
+
+    #[test]
+    fn counts_parameters_by_hand() {
+        // Embedding 800, final norm 8; per layer: attention 2*8*(16+8)+2*4 = 392, norms 16, SwiGLU 3*8*16 = 384.
+        assert_eq!(parse(&base()).unwrap().total_params(), 800 + 8 + 2 * (392 + 16 + 384));
+        // Layer 1 is sparse: gate 32, experts 144 each.
+        let moe = parse(&moe()).unwrap();
+        assert_eq!(moe.total_params(), 808 + 2 * 408 + 384 + 32 + 4 * 144);
+        assert_eq!(moe.active_params(), 808 + 2 * 408 + 384 + 32 + 2 * 144);
+    }
+
+    #[test]
+    fn hostile_numbers_are_refused_by_name() {
+        let cases = [
+            ("num_hidden_layers", json!(2_147_483_648_u64)),
+            ("num_hidden_layers", json!(0)),
+            ("num_attention_heads", json!(0)),
+            ("num_key_value_heads", json!(0)),
+            ("num_key_value_heads", json!(3)),
+            ("hidden_size", json!(-8)),
+            ("hidden_size", json!("8")),
+            ("vocab_size", json!(1e30)),
+            ("head_dim", json!(5)),
+            ("rms_norm_eps", json!(-1.0)),
+            ("rope_theta", json!(0)),
+            ("max_position_embeddings", json!(u64::MAX)),
+            ("intermediate_size", json!(1e9)),
+            ("eos_token_id", json!([1, "x"])),
+            ("tie_word_embeddings", json!(1)),
+            ("attention_bias", json!(true)),
+            ("hidden_act", json!("gelu")),
+            ("model_type", json!("llama")),
+        ];
+        for (key, value) in cases {
+            match parse(&with(json!({ key: value }))) {
+                Err(LoadError::Config { key: named, .. }) => assert_eq!(named, key),
+                other => panic!("{key} = {value}: {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn scaled_rotary_embeddings_are_refused_not_ignored() {
+        let scaled = with(json!({ "rope_scaling": {"rope_type": "yarn", "factor": 4.0} }));
+        assert!(matches!(parse(&scaled), Err(LoadError::Config { .. })));
+    }
+
+    #[test]
+    fn more_experts_per_token_than_experts_are_refused() {
+        let mut config = moe();
+        config["num_experts_per_tok"] = json!(5);
+        assert!(matches!(parse(&config), Err(LoadError::Config { key, .. }) if key == "num_experts_per_tok"));
     }
 }

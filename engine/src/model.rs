@@ -1,120 +1,211 @@
-//! The decoder, in the order of the paper: embed, then per layer attention and feed-forward, then the LM head.
+//! What does the decoder compute?
 //!
-//! A forward pass takes rows packed from several sequences. Only attention looks at who a row belongs to.
-
-use std::ops::Range;
-
-use candle_core::{Device, Result, Tensor};
+//! Embedding, blocks, norm, LM head, in the order of the paper. A step takes a pack: the next tokens of any
+//! number of sequences, one after another, without padding. Rows of different sequences meet only inside a
+//! matrix product, where they cannot influence each other.
+//!
+//! [`Decoder`] is the seam below the scheduler: tokens and caches in, logits out. Other backends, and the
+//! scripted ones that tests use, implement it.
 
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
-use crate::error::LoadError;
 use crate::layers::attention::Attention;
-use crate::layers::ffn::{Ffn, Gating};
-use crate::layers::linear::Linear;
+use crate::layers::ffn::Ffn;
+pub use crate::layers::ffn::{Choices, GateRecord};
 use crate::layers::norm::RmsNorm;
 use crate::layers::rope::Rope;
-use crate::weights::Weights;
+use crate::request::EngineError;
+use crate::tensor::Matrix;
+use crate::weights::{LoadError, Weights};
 
-/// Consecutive rows of one sequence.
-#[derive(Debug, Clone)]
-pub(crate) struct Span {
-    /// Which rows of the pack.
-    pub(crate) rows: Range<usize>,
-    /// Which cache they extend.
-    pub(crate) cache: usize,
+/// The next tokens of one sequence.
+pub struct Span<'a> {
+    /// Ids to read, in order; at most as many as the cache has room for.
+    pub tokens: &'a [u32],
+    /// What the sequence has read before; the step appends to it.
+    pub cache: &'a mut KvCache,
+    /// Which of the tokens need logits. The LM head is the widest product, so nobody else pays for it.
+    pub wanted: Wanted,
 }
 
-/// What a forward pass gives.
-#[derive(Debug)]
-pub(crate) struct Pass {
-    /// (wanted rows, vocab).
-    pub(crate) logits: Vec<f32>,
-    /// Per layer, for every row of the pack.
-    pub(crate) gating: Vec<Gating>,
+/// Which rows of a span need logits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wanted {
+    /// None: more of the prompt is to come.
+    Nothing,
+    /// The last token's, to draw the next one.
+    Last,
+    /// Every token's, to compare with a reference.
+    All,
 }
 
-#[derive(Debug)]
-struct Layer {
+/// What one step computed.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// (wanted rows, vocab), in the order of the pack.
+    pub logits: Vec<f32>,
+    /// One record per sparse layer; empty for a dense model.
+    pub gates: Vec<GateRecord>,
+}
+
+/// Anything that can take a step.
+pub trait Decoder: Send + 'static {
+    /// The shape of the model.
+    fn config(&self) -> &ModelConfig;
+
+    /// Runs the pack and advances every cache. After an error the caches are unusable.
+    fn forward(&self, spans: &mut [Span<'_>]) -> Result<Output, EngineError>;
+}
+
+/// A decoder-only transformer in main memory.
+pub struct Model {
+    config: ModelConfig,
+    embedding: Matrix, // (vocab, hidden)
+    blocks: Vec<Block>,
+    norm: RmsNorm,
+    head: Option<Matrix>, // (vocab, hidden); none if the embedding serves
+    rope: Rope,
+}
+
+struct Block {
     attention_norm: RmsNorm,
     attention: Attention,
     ffn_norm: RmsNorm,
     ffn: Ffn,
 }
 
-/// A loaded model.
-#[derive(Debug)]
-pub(crate) struct Model {
-    pub(crate) config: ModelConfig,
-    embedding: Tensor, // (vocab, hidden)
-    layers: Vec<Layer>,
-    norm: RmsNorm,
-    head: Linear,
-    rope: Rope,
-}
-
 impl Model {
-    /// Loads every tensor and checks its shape; nothing is computed before all are in place.
-    pub(crate) fn load(config: ModelConfig, weights: &Weights<'_>) -> std::result::Result<Self, LoadError> {
-        let embedding = weights.get("model.embed_tokens.weight", &[config.vocab, config.hidden])?;
-        let head = if config.tied {
-            Linear::sharing(&embedding, config.hidden)
-        } else {
-            Linear::load(weights, "lm_head.weight", config.vocab, config.hidden)?
-        };
-        let norm =
-            |name: &str| weights.numbers(name, config.hidden).map(|gain| RmsNorm::new(gain, config.norm_eps));
-        let layers = (0..config.layers)
-            .map(|layer| {
-                let prefix = format!("model.layers.{layer}");
-                Ok(Layer {
-                    attention_norm: norm(&format!("{prefix}.input_layernorm.weight"))?,
-                    attention: Attention::load(weights, &format!("{prefix}.self_attn"), &config)?,
-                    ffn_norm: norm(&format!("{prefix}.post_attention_layernorm.weight"))?,
-                    ffn: Ffn::load(weights, &format!("{prefix}.mlp"), layer, &config)?,
-                })
-            })
-            .collect::<std::result::Result<_, LoadError>>()?;
-        let norm = norm("model.norm.weight")?;
-        let rope = Rope::new(config.rope_theta, config.head_dim);
-        Ok(Model { embedding, layers, norm, head, rope, config })
+    /// Takes every tensor that the config calls for, and refuses weights that hold others.
+    pub fn load(config: ModelConfig, mut weights: Weights) -> Result<Model, LoadError> {
+        let table = [config.vocab, config.hidden];
+        let embedding = weights.take("model.embed_tokens.weight", &table)?;
+        let blocks = (0..config.layers)
+            .map(|layer| Block::load(&mut weights, layer, &config))
+            .collect::<Result<_, _>>()?;
+        let norm = RmsNorm::load(&mut weights, "model.norm", config.hidden, config.norm_eps)?;
+        let head = load_head(&mut weights, &config)?;
+        weights.finish()?;
+        Ok(Model {
+            embedding: Matrix::new(embedding, config.vocab, config.hidden),
+            rope: Rope::new(&config),
+            config,
+            blocks,
+            norm,
+            head,
+        })
     }
 
-    /// `tokens`: all spans' tokens in order; `wanted`: the rows whose logits are needed, ascending.
-    pub(crate) fn forward(
-        &mut self,
-        tokens: &[u32],
-        spans: &[Span],
-        wanted: &[usize],
-        caches: &mut [&mut KvCache],
-    ) -> Result<Pass> {
-        let longest =
-            spans.iter().map(|span| caches[span.cache].positions + span.rows.len()).max().unwrap_or(0);
-        self.rope.cover(longest);
-        let ids = Tensor::from_slice(tokens, tokens.len(), &Device::Cpu)?;
-        let mut x: Vec<f32> = self.embedding.index_select(&ids, 0)?.flatten_all()?.to_vec1()?; // (rows, hidden)
-        let mut gating = Vec::with_capacity(self.layers.len());
-        for (at, layer) in self.layers.iter().enumerate() {
-            let normed = layer.attention_norm.applied(&x);
-            add(&mut x, &layer.attention.forward(&normed, at, &self.rope, spans, caches)?);
-            let (update, gates) = layer.ffn.forward(&layer.ffn_norm.applied(&x))?;
-            add(&mut x, &update);
-            gating.push(gates);
+    fn embed(&self, spans: &[Span<'_>]) -> Result<Vec<f32>, EngineError> {
+        let mut hidden = Vec::new(); // (tokens, hidden)
+        for token in spans.iter().flat_map(|span| span.tokens) {
+            if *token as usize >= self.config.vocab {
+                return Err(EngineError::Compute(format!("token {token} is outside the vocabulary")));
+            }
+            self.embedding.append_row(*token as usize, &mut hidden)?;
         }
+        Ok(hidden)
+    }
+
+    /// The rows of `hidden` (tokens, hidden) that need logits.
+    fn wanted_rows(&self, hidden: &[f32], spans: &[Span<'_>]) -> Vec<f32> {
+        let mut rest = hidden;
+        let mut wanted = Vec::new(); // (wanted rows, hidden)
         for span in spans {
-            caches[span.cache].positions += span.rows.len();
+            let rows;
+            (rows, rest) = rest.split_at(span.tokens.len() * self.config.hidden);
+            wanted.extend_from_slice(match span.wanted {
+                Wanted::Nothing => &[],
+                Wanted::Last => &rows[rows.len() - self.config.hidden..],
+                Wanted::All => rows,
+            });
         }
-        let hidden = self.config.hidden;
-        let mut kept: Vec<f32> =
-            wanted.iter().flat_map(|row| &x[row * hidden..][..hidden]).copied().collect();
-        self.norm.apply(&mut kept); // (wanted, hidden)
-        let logits = if wanted.is_empty() { Vec::new() } else { self.head.forward(&kept)? };
-        Ok(Pass { logits, gating })
+        wanted
+    }
+
+    fn logits(&self, rows: &[f32]) -> Result<Vec<f32>, EngineError> {
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = self.norm.apply(rows); // (wanted rows, hidden)
+        self.head.as_ref().unwrap_or(&self.embedding).apply(&rows) // (wanted rows, vocab)
     }
 }
 
-fn add(x: &mut [f32], update: &[f32]) {
-    for (x, update) in x.iter_mut().zip(update) {
-        *x += update;
+impl Decoder for Model {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn forward(&self, spans: &mut [Span<'_>]) -> Result<Output, EngineError> {
+        check_room(spans)?;
+        let mut hidden = self.embed(spans)?; // (tokens, hidden)
+        let mut gates = Vec::new();
+        for (layer, block) in self.blocks.iter().enumerate() {
+            let choices = block.forward(&mut hidden, spans, &self.rope)?;
+            gates.extend(choices.map(|choices| GateRecord { layer, choices }));
+        }
+        for span in spans.iter_mut() {
+            span.cache.advance(span.tokens.len());
+        }
+        let rows = self.wanted_rows(&hidden, spans); // (wanted rows, hidden)
+        Ok(Output { logits: self.logits(&rows)?, gates })
+    }
+}
+
+impl Block {
+    fn load(weights: &mut Weights, layer: usize, config: &ModelConfig) -> Result<Self, LoadError> {
+        let name = format!("model.layers.{layer}");
+        let norm = |weights: &mut Weights, part: &str| {
+            RmsNorm::load(weights, &format!("{name}.{part}"), config.hidden, config.norm_eps)
+        };
+        Ok(Block {
+            attention_norm: norm(weights, "input_layernorm")?,
+            attention: Attention::load(weights, layer, config)?,
+            ffn_norm: norm(weights, "post_attention_layernorm")?,
+            ffn: Ffn::load(weights, layer, config)?,
+        })
+    }
+
+    /// Adds attention and feed-forward to the residual stream `hidden` (tokens, hidden).
+    fn forward(
+        &self,
+        hidden: &mut [f32],
+        spans: &mut [Span<'_>],
+        rope: &Rope,
+    ) -> Result<Option<Choices>, EngineError> {
+        let normed = self.attention_norm.apply(hidden); // (tokens, hidden)
+        let attended = self.attention.forward(&normed, spans, rope)?; // (tokens, hidden)
+        add(hidden, &attended);
+        let normed = self.ffn_norm.apply(hidden); // (tokens, hidden)
+        let (fed, choices) = self.ffn.forward(&normed)?; // (tokens, hidden)
+        add(hidden, &fed);
+        Ok(choices)
+    }
+}
+
+/// A tied model's file may hold the head all the same; it is the embedding, so it is not read twice.
+fn load_head(weights: &mut Weights, config: &ModelConfig) -> Result<Option<Matrix>, LoadError> {
+    if config.tied {
+        weights.skip("lm_head.weight");
+        return Ok(None);
+    }
+    let head = weights.take("lm_head.weight", &[config.vocab, config.hidden])?;
+    Ok(Some(Matrix::new(head, config.vocab, config.hidden)))
+}
+
+fn check_room(spans: &[Span<'_>]) -> Result<(), EngineError> {
+    match spans.iter().find(|span| span.tokens.is_empty() || span.tokens.len() > span.cache.room()) {
+        Some(span) => Err(EngineError::Compute(format!(
+            "a span of {} tokens, with room for {}",
+            span.tokens.len(),
+            span.cache.room()
+        ))),
+        None => Ok(()),
+    }
+}
+
+fn add(target: &mut [f32], source: &[f32]) {
+    for (target, source) in target.iter_mut().zip(source) {
+        *target += source;
     }
 }

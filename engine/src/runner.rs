@@ -1,179 +1,379 @@
-//! The loop: take commands, schedule, forward, sample, deliver. One thread owns the model and all caches, so
-//! nothing is locked while the model computes.
+//! How do requests become tokens, together?
+//!
+//! One thread owns the model and every cache. It takes commands, lets the [`crate::scheduler`] share out a step,
+//! runs the model once, and delivers what each [`Sequence`] makes of its token. Nothing is locked, because nothing
+//! is shared but three counters.
+//!
+//! - A reader that went away is noticed before the next step; its place and memory are free at once.
+//! - A slow reader pauses its own sequence only: a sequence takes part in a step while its channel has room for
+//!   all that a step can send, so sending never waits.
+//! - A panic inside a step ends every generation with an error and leaves the engine refusing work. The matrix
+//!   library's thread pool may hold a poisoned lock after it, so carrying on would be a guess.
 
+use std::any::Any;
+use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
-use std::time::Duration;
+use std::sync::mpsc as commands;
+use std::thread::JoinHandle;
 
-use crate::cache::KvCache;
-use crate::error::EngineError;
-use crate::model::{Model, Span};
-use crate::scheduler;
+use tokio::sync::mpsc;
+
+use crate::engine::{Load, Options, SubmitError};
+use crate::model::{Decoder, Output, Span};
+use crate::request::{EngineError, Event, Generation};
+use crate::scheduler::{STEP_TOKENS, plan};
 use crate::sequence::Sequence;
-use crate::tokenizer::Tokenizer;
 
-/// What the engine's handle and its thread both see.
-#[derive(Debug, Default)]
-pub(crate) struct Shared {
-    pub(crate) running: AtomicUsize,
-    pub(crate) waiting: AtomicUsize,
-    pub(crate) dead: AtomicBool,
+/// Events that may wait for a reader before its sequence pauses.
+const CHANNEL_EVENTS: usize = 64;
+/// Reasoning, answer and the end: what one step can send at most.
+const EVENTS_PER_STEP: usize = 3;
+
+/// The engine thread as its owner sees it. Dropping it stops the thread and waits for the step in progress.
+pub(crate) struct RunnerHandle {
+    commands: commands::Sender<Command>,
+    status: Arc<Status>,
+    capacity: usize,
+    thread: Option<JoinHandle<()>>,
 }
 
-pub(crate) struct Runner {
-    model: Model,
-    tokenizer: Arc<Tokenizer>,
-    commands: Receiver<Sequence>,
-    shared: Arc<Shared>,
+struct Status {
+    in_flight: AtomicUsize,
+    running: AtomicUsize,
+    healthy: AtomicBool,
+}
+
+/// A place among the running or waiting; given back when dropped.
+pub(crate) struct Permit(Arc<Status>);
+
+enum Command {
+    Submit(Box<Active>),
+    /// A reader made room or went away.
+    Wake,
+    Stop,
+}
+
+/// A sequence and whoever reads it.
+struct Active {
+    sequence: Sequence,
+    events: mpsc::Sender<Event>,
+    /// Set while the sequence waits for its reader.
+    paused: Arc<AtomicBool>,
+    permit: Permit,
+}
+
+/// A reader's way to tell the engine that something changed.
+pub(crate) struct Waker {
+    commands: commands::Sender<Command>,
+    paused: Arc<AtomicBool>,
+}
+
+impl Waker {
+    /// Called after every event taken: wakes the engine if it was waiting for that.
+    pub(crate) fn made_room(&self) {
+        if self.paused.swap(false, Ordering::SeqCst) {
+            self.wake();
+        }
+    }
+
+    pub(crate) fn wake(&self) {
+        // An engine that is gone needs no waking.
+        let _ = self.commands.send(Command::Wake);
+    }
+}
+
+impl RunnerHandle {
+    /// Starts the thread, with a pool of its own for matrix products.
+    pub(crate) fn spawn(
+        model: impl Decoder,
+        options: &Options,
+        threads: usize,
+    ) -> Result<RunnerHandle, io::Error> {
+        let status = Arc::new(Status {
+            in_flight: AtomicUsize::new(0),
+            running: AtomicUsize::new(0),
+            healthy: AtomicBool::new(true),
+        });
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads.max(1))
+            .thread_name(|number| format!("thinkgate-engine-{number}"))
+            .build()
+            .map_err(io::Error::other)?;
+        let (sender, receiver) = commands::channel();
+        let max_running = options.max_running.max(1);
+        let runner = Runner::new(model, receiver, Arc::clone(&status), max_running);
+        let thread = std::thread::Builder::new()
+            .name("thinkgate-engine".to_owned())
+            .spawn(move || pool.install(move || runner.run()))?;
+        let capacity = max_running + options.max_waiting;
+        Ok(RunnerHandle { commands: sender, status, capacity, thread: Some(thread) })
+    }
+
+    pub(crate) fn load(&self) -> Load {
+        let running = self.status.running.load(Ordering::SeqCst);
+        let in_flight = self.status.in_flight.load(Ordering::SeqCst);
+        let healthy = self.status.healthy.load(Ordering::SeqCst);
+        Load { running, waiting: in_flight.saturating_sub(running), healthy }
+    }
+
+    /// Takes a place, or says that there is none.
+    pub(crate) fn reserve(&self) -> Result<Permit, SubmitError> {
+        if !self.status.healthy.load(Ordering::SeqCst) {
+            return Err(SubmitError::Stopped);
+        }
+        let take = |taken| (taken < self.capacity).then_some(taken + 1);
+        match self.status.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, take) {
+            Ok(_) => Ok(Permit(Arc::clone(&self.status))),
+            Err(_) => Err(SubmitError::Busy),
+        }
+    }
+
+    pub(crate) fn submit(&self, permit: Permit, sequence: Sequence) -> Result<Generation, SubmitError> {
+        let (sender, receiver) = mpsc::channel(CHANNEL_EVENTS);
+        let paused = Arc::new(AtomicBool::new(false));
+        let prompt_tokens = sequence.prompt_tokens();
+        let waker = Waker { commands: self.commands.clone(), paused: Arc::clone(&paused) };
+        let active = Box::new(Active { sequence, events: sender, paused, permit });
+        self.commands.send(Command::Submit(active)).map_err(|_| SubmitError::Stopped)?;
+        Ok(Generation { events: receiver, waker, prompt_tokens })
+    }
+}
+
+impl Drop for RunnerHandle {
+    fn drop(&mut self) {
+        let _ = self.commands.send(Command::Stop);
+        if let Some(thread) = self.thread.take() {
+            // Steps are caught, so a panic here is in this file; there is nobody left to tell.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.0.in_flight.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+impl Active {
+    /// Would a step's events fit? If not, the reader is asked to wake us; it may have read in the meantime, so
+    /// the answer is looked at once more after asking.
+    fn has_room(&self) -> bool {
+        if self.events.capacity() >= EVENTS_PER_STEP {
+            return true;
+        }
+        self.paused.store(true, Ordering::SeqCst);
+        self.events.capacity() >= EVENTS_PER_STEP
+    }
+
+    fn cancelled(&self) -> bool {
+        self.events.is_closed()
+    }
+
+    fn send(&self, event: Event) {
+        // Room was checked before the step, so this fails only for a reader that has gone.
+        let _ = self.events.try_send(event);
+    }
+
+    /// The end of a generation: its place is free before its reader learns of it, so that a caller who submits
+    /// again at once is not turned away.
+    fn retire(self, last: Event) {
+        let Active { events, permit, sequence, .. } = self;
+        drop((permit, sequence));
+        let _ = events.try_send(last);
+    }
+}
+
+/// The engine thread's own state.
+struct Runner<D> {
+    model: D,
+    commands: commands::Receiver<Command>,
+    status: Arc<Status>,
     max_running: usize,
-    waiting: std::collections::VecDeque<Sequence>,
-    running: Vec<Sequence>,
+    waiting: VecDeque<Active>,
+    running: Vec<Active>,
+    /// Set by a panic; from then on nothing is run.
+    broken: Option<EngineError>,
 }
 
-/// How often a step looks whether slow readers have caught up when there is nothing else to do.
-const SLOW_READER_POLL: Duration = Duration::from_millis(2);
-
-impl Runner {
-    pub(crate) fn new(
-        model: Model,
-        tokenizer: Arc<Tokenizer>,
-        commands: Receiver<Sequence>,
-        shared: Arc<Shared>,
+impl<D: Decoder> Runner<D> {
+    fn new(
+        model: D,
+        commands: commands::Receiver<Command>,
+        status: Arc<Status>,
         max_running: usize,
-    ) -> Self {
-        Runner {
-            model,
-            tokenizer,
-            commands,
-            shared,
-            max_running,
-            waiting: Default::default(),
-            running: Vec::new(),
-        }
+    ) -> Runner<D> {
+        let (waiting, running) = (VecDeque::new(), Vec::new());
+        Runner { model, commands, status, max_running, waiting, running, broken: None }
     }
 
-    /// Runs until every handle is gone and every sequence has ended.
-    pub(crate) fn run(mut self) {
-        loop {
-            if !self.take_commands() {
-                break;
-            }
-            self.retire();
+    fn run(mut self) {
+        while self.take_commands() {
+            self.drop_cancelled();
             self.admit();
-            if self.running.iter().any(Sequence::is_ready) {
-                self.step_or_die();
-                if self.shared.dead.load(Ordering::Acquire) {
-                    break;
-                }
+            let takes = self.plan();
+            if takes.iter().any(|take| *take > 0) {
+                self.guarded_step(&takes);
             }
         }
-        self.shared.dead.store(true, Ordering::Release);
+        self.fail_all(EngineError::Stopped);
     }
 
-    /// False when no handle is left and nothing runs.
+    /// Takes all commands there are, waiting for one only if no sequence can move. False means stop.
     fn take_commands(&mut self) -> bool {
-        let busy = self.running.iter().any(Sequence::is_ready);
-        let blocked = !self.running.is_empty();
-        let first = match (busy, blocked) {
-            (true, _) => None,
-            (false, true) => self.wait_for_readers(),
-            (false, false) => match self.commands.recv() {
-                Ok(sequence) => Some(sequence),
-                Err(_) => return false,
-            },
-        };
-        self.waiting.extend(first);
-        loop {
-            match self.commands.try_recv() {
-                Ok(sequence) => self.waiting.push_back(sequence),
-                Err(TryRecvError::Empty | TryRecvError::Disconnected) => return true,
+        let mut next =
+            if self.can_move() { self.commands.try_recv().ok() } else { self.commands.recv().ok() };
+        while let Some(command) = next {
+            match command {
+                Command::Submit(active) => self.accept(*active),
+                Command::Wake => {}
+                Command::Stop => return false,
             }
+            next = self.commands.try_recv().ok();
+        }
+        true
+    }
+
+    fn can_move(&self) -> bool {
+        let a_place_is_free = self.running.len() < self.max_running;
+        (a_place_is_free && !self.waiting.is_empty()) || self.running.iter().any(Active::has_room)
+    }
+
+    fn accept(&mut self, active: Active) {
+        match &self.broken {
+            Some(error) => active.retire(Event::Failed(error.clone())),
+            None => self.waiting.push_back(active),
         }
     }
 
-    /// Everything that runs waits for a slow reader: looks for new work meanwhile.
-    fn wait_for_readers(&self) -> Option<Sequence> {
-        match self.commands.recv_timeout(SLOW_READER_POLL) {
-            Ok(sequence) => Some(sequence),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => {
-                std::thread::sleep(SLOW_READER_POLL);
-                None
-            }
-        }
-    }
-
-    /// Drops what has ended or lost its reader, and frees its cache with it.
-    fn retire(&mut self) {
-        for sequence in &mut self.running {
-            sequence.deliver();
-        }
-        self.running.retain(|sequence| !sequence.is_done() && !sequence.is_cancelled());
-        let before = self.waiting.len();
-        self.waiting.retain(|sequence| !sequence.is_cancelled());
-        self.shared.waiting.fetch_sub(before - self.waiting.len(), Ordering::AcqRel);
+    fn drop_cancelled(&mut self) {
+        self.waiting.retain(|active| !active.cancelled());
+        self.running.retain(|active| !active.cancelled());
+        self.publish();
     }
 
     fn admit(&mut self) {
         while self.running.len() < self.max_running {
-            let Some(sequence) = self.waiting.pop_front() else { break };
-            self.shared.waiting.fetch_sub(1, Ordering::AcqRel);
-            self.running.push(sequence);
+            let Some(active) = self.waiting.pop_front() else { break };
+            self.running.push(active);
         }
-        self.shared.running.store(self.running.len(), Ordering::Release);
+        self.publish();
     }
 
-    /// A panic inside a step may have left the model's own state broken, so it ends the engine, and says so.
-    fn step_or_die(&mut self) {
-        let outcome = catch_unwind(AssertUnwindSafe(|| self.step()));
-        let error = match outcome {
-            Ok(Ok(())) => return,
-            Ok(Err(error)) => EngineError(error.to_string()),
-            Err(_) => EngineError("a step panicked; the engine has stopped".to_owned()),
-        };
-        tracing::error!(%error, "the engine stops");
-        self.shared.dead.store(true, Ordering::Release);
-        for sequence in self.running.iter_mut().chain(&mut self.waiting) {
-            sequence.fail(error.clone());
+    fn publish(&self) {
+        self.status.running.store(self.running.len(), Ordering::SeqCst);
+    }
+
+    fn plan(&self) -> Vec<usize> {
+        let pending = |active: &Active| if active.has_room() { active.sequence.pending() } else { 0 };
+        plan(&self.running.iter().map(pending).collect::<Vec<_>>(), STEP_TOKENS)
+    }
+
+    fn guarded_step(&mut self, takes: &[usize]) {
+        match catch_unwind(AssertUnwindSafe(|| self.step(takes))) {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => self.fail_planned(takes, &error),
+            Err(panic) => self.give_up(EngineError::Panicked(panic_text(panic.as_ref()))),
         }
     }
 
-    fn step(&mut self) -> candle_core::Result<()> {
-        let ready: Vec<usize> = (0..self.running.len()).filter(|at| self.running[*at].is_ready()).collect();
-        let waiting: Vec<usize> = ready.iter().map(|at| self.running[*at].feed.len()).collect();
-        let shares = scheduler::share(&waiting);
-        let rows = scheduler::rows(&shares);
-        let mut tokens = Vec::new();
-        let (mut spans, mut wanted, mut speakers) = (Vec::new(), Vec::new(), Vec::new());
-        for (cache, (at, rows)) in ready.iter().zip(&rows).enumerate() {
-            tokens.extend(self.running[*at].feed.drain(..rows.len()));
-            spans.push(Span { rows: rows.clone(), cache });
-            if self.running[*at].feed.is_empty() {
-                wanted.push(rows.end - 1);
-                speakers.push(*at);
-            }
-        }
-        let mut sequences: Vec<&mut Sequence> =
-            self.running.iter_mut().filter(|sequence| sequence.is_ready()).collect();
-        let mut caches: Vec<&mut KvCache> =
-            sequences.iter_mut().map(|sequence| &mut sequence.cache).collect();
-        let pass = self.model.forward(&tokens, &spans, &wanted, &mut caches)?;
-        if let Some(moe) = &self.model.config.moe {
-            for (sequence, rows) in sequences.iter_mut().zip(&rows) {
-                sequence.count_experts(&pass.gating, rows.clone(), tokens.len(), moe.experts);
-            }
-        }
-        let vocab = self.model.config.vocab;
-        for (at, logits) in speakers.into_iter().zip(pass.logits.chunks_exact(vocab)) {
-            let sequence = &mut self.running[at];
-            let banned = sequence.banned();
-            match sequence.sampler.next(&mut logits.to_vec(), &sequence.generated, &banned) {
-                Ok(token) => sequence.advance(token, &self.tokenizer),
-                Err(error) => sequence.fail(error),
-            }
-        }
+    /// One pass through the model, and its consequences.
+    fn step(&mut self, takes: &[usize]) -> Result<(), EngineError> {
+        let moving = || takes.iter().copied().filter(|take| *take > 0);
+        let sequences = self.running.iter_mut().map(|active| &mut active.sequence).zip(takes);
+        let mut spans: Vec<Span<'_>> =
+            sequences.filter(|(_, take)| **take > 0).map(|(sequence, take)| sequence.span(*take)).collect();
+        debug_assert_eq!(spans.len(), moving().count());
+        let output = self.model.forward(&mut spans)?;
+        drop(spans);
+        self.count_experts(takes, &output);
+        self.deliver(takes, output.logits);
         Ok(())
     }
+
+    fn count_experts(&mut self, takes: &[usize], output: &Output) {
+        let mut row = 0;
+        for (active, take) in self.running.iter_mut().zip(takes) {
+            active.sequence.count_experts(&output.gates, row..row + take);
+            row += take;
+        }
+    }
+
+    /// Gives each sequence that has read everything its row of `logits` (rows, vocab), and sends what comes of it.
+    fn deliver(&mut self, takes: &[usize], mut logits: Vec<f32>) {
+        let mut rows = logits.chunks_exact_mut(self.model.config().vocab);
+        let mut ended = Vec::new();
+        for (index, active) in self.running.iter_mut().enumerate() {
+            if takes[index] == 0 || active.sequence.pending() > 0 {
+                continue;
+            }
+            let row = rows.next().expect("every span that wants logits gets a row");
+            if let Some(last) = advance(active, row) {
+                ended.push((index, last));
+            }
+        }
+        for (index, last) in ended.into_iter().rev() {
+            self.end(index, last);
+        }
+    }
+
+    fn end(&mut self, index: usize, last: Event) {
+        let active = self.running.remove(index);
+        self.publish();
+        active.retire(last);
+    }
+
+    /// After an error the caches of everyone in the step are unusable; the others can go on.
+    fn fail_planned(&mut self, takes: &[usize], error: &EngineError) {
+        for index in (0..takes.len()).rev().filter(|index| takes[*index] > 0) {
+            self.end(index, Event::Failed(error.clone()));
+        }
+    }
+
+    fn give_up(&mut self, error: EngineError) {
+        self.status.healthy.store(false, Ordering::SeqCst);
+        self.fail_all(error.clone());
+        self.broken = Some(error);
+    }
+
+    fn fail_all(&mut self, error: EngineError) {
+        // What was submitted while the engine stopped is in the channel still.
+        while let Ok(command) = self.commands.try_recv() {
+            if let Command::Submit(active) = command {
+                self.waiting.push_back(*active);
+            }
+        }
+        let all: Vec<Active> = self.running.drain(..).chain(self.waiting.drain(..)).collect();
+        self.publish();
+        for active in all {
+            active.retire(Event::Failed(error.clone()));
+        }
+    }
 }
+
+/// Draws a token and sends what comes of it; an event that ends the generation is returned instead.
+fn advance(active: &mut Active, logits: &mut [f32]) -> Option<Event> {
+    let events = match active.sequence.advance(logits) {
+        Ok(events) => events,
+        Err(error) => return Some(Event::Failed(error)),
+    };
+    for event in events {
+        if matches!(event, Event::Finished(_)) {
+            return Some(event);
+        }
+        active.send(event);
+    }
+    None
+}
+
+fn panic_text(panic: &(dyn Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "unknown panic".to_owned())
+}
+
+#[cfg(test)]
+#[path = "runner_tests.rs"]
+mod tests;

@@ -1,248 +1,359 @@
-//! "Which token next?" Logits to one token: penalties, temperature, top-k, top-p, min-p, then a draw.
+//! Which token comes next?
 //!
-//! Defaults follow the mode, as the Qwen3 report recommends (section 4.6). Greedy decoding makes a thinking
-//! model repeat itself, so it happens only when a client asks for temperature 0.
+//! Penalties, temperature, then the filters top-k, top-p and min-p, in the order of transformers; then a draw from
+//! a seeded generator. What the caller leaves open follows the thinking mode: the model's makers advise different
+//! settings for both, and warn that taking the most likely token while thinking leads to endless repetition. So
+//! temperature zero happens only where the caller asks for it.
 
-use rand::rngs::StdRng;
+use std::collections::HashMap;
+
+use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
-use serde_json::Value;
 
-use crate::error::{EngineError, SubmitError};
-use crate::layers::attention::softmax;
+use crate::config::ConfigFile;
+use crate::engine::SubmitError;
+use crate::request::{EngineError, Sampling};
+use crate::weights::LoadError;
 
-/// What the client set; absent fields take the mode's recommended value.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Sampling {
-    /// 0 is greedy; up to 2.
-    pub temperature: Option<f32>,
-    /// Nucleus: the likeliest tokens that together reach this share.
-    pub top_p: Option<f32>,
-    /// The k likeliest tokens; 0 for all.
-    pub top_k: Option<usize>,
-    /// Drops tokens below this share of the likeliest one's probability.
-    pub min_p: Option<f32>,
-    /// Subtracted from tokens that have occurred.
-    pub presence_penalty: Option<f32>,
-    /// Subtracted once per occurrence.
-    pub frequency_penalty: Option<f32>,
-    /// Divides (positive) or multiplies (negative) logits of tokens that have occurred.
-    pub repetition_penalty: Option<f32>,
-    /// Same seed, same request, same answer.
-    pub seed: Option<u64>,
-}
-
-/// What a model's `generation_config.json` recommends for thinking.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Recommended {
+/// The caller's wishes and the mode's defaults, settled.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Recipe {
     temperature: f32,
     top_p: f32,
-    top_k: usize,
-}
-
-/// Qwen3 report, section 4.6.
-const THINKING: Recommended = Recommended { temperature: 0.6, top_p: 0.95, top_k: 20 };
-const DIRECT: Recommended = Recommended { temperature: 0.7, top_p: 0.8, top_k: 20 };
-
-impl Recommended {
-    /// The file carries the thinking mode's values only.
-    pub(crate) fn for_thinking(generation_config: &Value) -> Self {
-        #[expect(clippy::cast_possible_truncation, reason = "probabilities and temperatures")]
-        let number = |key: &str, default: f32| {
-            generation_config.get(key).and_then(Value::as_f64).map_or(default, |value| value as f32)
-        };
-        let top_k =
-            generation_config.get("top_k").and_then(Value::as_u64).and_then(|k| usize::try_from(k).ok());
-        let temperature = number("temperature", THINKING.temperature);
-        Recommended {
-            // A file that says 0 would make greedy the default.
-            temperature: if temperature > 0.0 { temperature } else { THINKING.temperature },
-            top_p: number("top_p", THINKING.top_p),
-            top_k: top_k.unwrap_or(THINKING.top_k),
-        }
-    }
-}
-
-impl Sampling {
-    pub(crate) fn check(&self) -> Result<(), SubmitError> {
-        let within = |field, value: Option<f32>, low: f32, high: f32, reason| match value {
-            Some(value) if !(low..=high).contains(&value) => {
-                Err(SubmitError::Invalid { field, value: value.to_string(), reason })
-            }
-            _ => Ok(()),
-        };
-        within("temperature", self.temperature, 0.0, 2.0, "expected 0 to 2")?;
-        within("top_p", self.top_p, f32::MIN_POSITIVE, 1.0, "expected above 0, up to 1")?;
-        within("min_p", self.min_p, 0.0, 1.0, "expected 0 to 1")?;
-        within("presence_penalty", self.presence_penalty, -2.0, 2.0, "expected -2 to 2")?;
-        within("frequency_penalty", self.frequency_penalty, -2.0, 2.0, "expected -2 to 2")?;
-        within("repetition_penalty", self.repetition_penalty, 0.01, 10.0, "expected 0.01 to 10")
-    }
-}
-
-/// Draws tokens for one request.
-#[derive(Debug)]
-pub(crate) struct Sampler {
-    temperature: f32,
-    top_p: f32,
+    /// Zero keeps all.
     top_k: usize,
     min_p: f32,
-    presence: f32,
-    frequency: f32,
-    repetition: f32,
-    random: StdRng,
+    presence_penalty: f32,
+    frequency_penalty: f32,
+    repetition_penalty: f32,
+    seed: Option<u64>,
+}
+
+/// What a model's makers advise for thinking; absent values fall back to Qwen3's advice.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct ModeDefaults {
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<usize>,
+    min_p: Option<f32>,
+}
+
+/// What to sample with when the caller does not say.
+#[derive(Clone, Debug)]
+pub(crate) struct Defaults {
+    thinking: Recipe,
+    direct: Recipe,
+}
+
+const NEUTRAL: Recipe = Recipe {
+    temperature: 1.0,
+    top_p: 1.0,
+    top_k: 0,
+    min_p: 0.0,
+    presence_penalty: 0.0,
+    frequency_penalty: 0.0,
+    repetition_penalty: 1.0,
+    seed: None,
+};
+
+impl ModeDefaults {
+    /// Reads `generation_config.json`. A value that makes no sense as a default is left out: this file tunes,
+    /// it does not decide whether the model can run.
+    pub(crate) fn parse(file: &ConfigFile) -> Result<ModeDefaults, LoadError> {
+        let fraction = |key| {
+            let value = file.number(key, 0.0, 1e9, Some(0.0))? as f32;
+            Ok::<_, LoadError>((value > 0.0).then_some(value))
+        };
+        Ok(ModeDefaults {
+            temperature: fraction("temperature")?,
+            top_p: fraction("top_p")?.filter(|value| *value <= 1.0),
+            top_k: fraction("top_k")?.map(|value| value as usize),
+            min_p: fraction("min_p")?.filter(|value| *value <= 1.0),
+        })
+    }
+}
+
+impl Defaults {
+    /// Qwen3's advice for both modes. The model's own file speaks of thinking only, so only that mode follows it.
+    pub(crate) fn new(model: ModeDefaults) -> Defaults {
+        Defaults {
+            thinking: Recipe {
+                temperature: model.temperature.unwrap_or(0.6),
+                top_p: model.top_p.unwrap_or(0.95),
+                top_k: model.top_k.unwrap_or(20),
+                min_p: model.min_p.unwrap_or(0.0),
+                ..NEUTRAL
+            },
+            direct: Recipe { temperature: 0.7, top_p: 0.8, top_k: 20, ..NEUTRAL },
+        }
+    }
+
+    /// The caller's explicit values win, after a check.
+    pub(crate) fn resolve(&self, wishes: &Sampling, thinking: bool) -> Result<Recipe, SubmitError> {
+        let mode = if thinking { &self.thinking } else { &self.direct };
+        let set = |field, value: Option<f32>, default, low, high, range| match value {
+            None => Ok(default),
+            Some(value) if (low..=high).contains(&value) => Ok(value),
+            Some(value) => Err(SubmitError::Invalid { field, value: value.to_string(), reason: range }),
+        };
+        let penalty = |field, value| set(field, value, 0.0, -2.0, 2.0, "from -2 to 2");
+        Ok(Recipe {
+            temperature: set("temperature", wishes.temperature, mode.temperature, 0.0, 2.0, "from 0 to 2")?,
+            top_p: set("top_p", wishes.top_p, mode.top_p, f32::MIN_POSITIVE, 1.0, "above 0, at most 1")?,
+            top_k: wishes.top_k.unwrap_or(mode.top_k),
+            min_p: set("min_p", wishes.min_p, mode.min_p, 0.0, 1.0, "from 0 to 1")?,
+            presence_penalty: penalty("presence_penalty", wishes.presence_penalty)?,
+            frequency_penalty: penalty("frequency_penalty", wishes.frequency_penalty)?,
+            repetition_penalty: set(
+                "repetition_penalty",
+                wishes.repetition_penalty,
+                1.0,
+                0.01,
+                10.0,
+                "from 0.01 to 10",
+            )?,
+            seed: wishes.seed,
+        })
+    }
+}
+
+impl Recipe {
+    /// A sampler for one sequence; without a seed each gets its own.
+    pub(crate) fn sampler(self) -> Sampler {
+        let seed = self.seed.unwrap_or_else(rand::random);
+        Sampler { recipe: self, random: SmallRng::seed_from_u64(seed), written: HashMap::new() }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn greedy() -> Recipe {
+        Recipe { temperature: 0.0, ..NEUTRAL }
+    }
+}
+
+/// Draws the tokens of one sequence.
+pub(crate) struct Sampler {
+    recipe: Recipe,
+    random: SmallRng,
+    /// How often each token was drawn, for the penalties.
+    written: HashMap<u32, u32>,
 }
 
 impl Sampler {
-    pub(crate) fn new(asked: &Sampling, thinking: bool, recommended: Recommended) -> Self {
-        let mode = if thinking { recommended } else { DIRECT };
-        Sampler {
-            temperature: asked.temperature.unwrap_or(mode.temperature),
-            top_p: asked.top_p.unwrap_or(mode.top_p),
-            top_k: asked.top_k.unwrap_or(mode.top_k),
-            min_p: asked.min_p.unwrap_or(0.0),
-            presence: asked.presence_penalty.unwrap_or(0.0),
-            frequency: asked.frequency_penalty.unwrap_or(0.0),
-            repetition: asked.repetition_penalty.unwrap_or(1.0),
-            random: asked.seed.map_or_else(StdRng::from_os_rng, StdRng::seed_from_u64),
-        }
-    }
-
-    /// `logits`: (vocab); `generated`: the tokens so far; `banned`: tokens that must not come.
-    pub(crate) fn next(
+    /// Draws one token from `logits` (vocab). `prompt` counts for the repetition penalty; `banned` is never drawn.
+    pub(crate) fn draw(
         &mut self,
         logits: &mut [f32],
-        generated: &[u32],
+        prompt: &[u32],
         banned: &[u32],
     ) -> Result<u32, EngineError> {
-        if logits.iter().any(|logit| logit.is_nan()) {
-            return Err(EngineError("the model gave NaN logits".to_owned()));
+        if logits.is_empty() || !logits.iter().all(|logit| logit.is_finite()) {
+            return Err(EngineError::NotFinite);
         }
-        self.penalise(logits, generated);
+        self.penalise(logits, prompt);
         for token in banned {
             logits[*token as usize] = f32::NEG_INFINITY;
         }
-        let likeliest = |logits: &[f32]| {
-            let best = logits.iter().enumerate().max_by(|a, b| a.1.total_cmp(b.1)).map_or(0, |(at, _)| at);
-            u32::try_from(best).expect("a vocabulary fits in u32")
-        };
-        if self.temperature == 0.0 {
-            return Ok(likeliest(logits));
-        }
-        let mut candidates = self.candidates(logits); // likeliest first
-        let mut shares: Vec<f32> = candidates.iter().map(|(_, logit)| logit / self.temperature).collect();
-        softmax(&mut shares);
-        let kept = self.kept(&shares);
-        candidates.truncate(kept);
-        let total: f32 = shares[..kept].iter().sum();
-        let mut point = self.random.random::<f32>() * total;
-        for ((token, _), share) in candidates.iter().zip(&shares) {
-            point -= share;
-            if point <= 0.0 {
-                return Ok(*token);
+        let token = if self.recipe.temperature == 0.0 { most_likely(logits) } else { self.pick(logits) };
+        *self.written.entry(token).or_default() += 1;
+        Ok(token)
+    }
+
+    fn penalise(&self, logits: &mut [f32], prompt: &[u32]) {
+        if self.recipe.repetition_penalty != 1.0 {
+            let mut seen: Vec<u32> = prompt.iter().chain(self.written.keys()).copied().collect();
+            seen.sort_unstable();
+            seen.dedup();
+            for token in seen {
+                let Some(logit) = logits.get_mut(token as usize) else { continue };
+                let factor = self.recipe.repetition_penalty;
+                *logit = if *logit > 0.0 { *logit / factor } else { *logit * factor };
             }
         }
-        Ok(candidates[0].0)
-    }
-
-    fn penalise(&self, logits: &mut [f32], generated: &[u32]) {
-        if self.presence == 0.0 && self.frequency == 0.0 && (self.repetition - 1.0).abs() < f32::EPSILON {
-            return;
-        }
-        let mut counts = std::collections::BTreeMap::new();
-        for token in generated {
-            *counts.entry(*token).or_insert(0.0_f32) += 1.0;
-        }
-        for (token, count) in counts {
-            let logit = &mut logits[token as usize];
-            *logit = if *logit > 0.0 { *logit / self.repetition } else { *logit * self.repetition };
-            *logit -= self.presence + self.frequency * count;
+        for (token, count) in &self.written {
+            logits[*token as usize] -=
+                self.recipe.presence_penalty + self.recipe.frequency_penalty * *count as f32;
         }
     }
 
-    /// The k likeliest tokens with their logits, likeliest first.
-    fn candidates(&self, logits: &[f32]) -> Vec<(u32, f32)> {
-        let mut all: Vec<(u32, f32)> = (0_u32..).zip(logits.iter().copied()).collect();
-        let descending = |a: &(u32, f32), b: &(u32, f32)| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0));
-        if self.top_k > 0 && self.top_k < all.len() {
-            all.select_nth_unstable_by(self.top_k - 1, descending);
-            all.truncate(self.top_k);
+    fn pick(&mut self, logits: &[f32]) -> u32 {
+        let mut candidates = top(logits, self.recipe.top_k); // most likely first
+        to_probabilities(&mut candidates, self.recipe.temperature);
+        cut_tail(&mut candidates, self.recipe.top_p, self.recipe.min_p);
+        let total: f32 = candidates.iter().map(|(_, probability)| probability).sum();
+        let mut point = self.random.random::<f32>() * total;
+        for (token, probability) in &candidates {
+            point -= probability;
+            if point < 0.0 {
+                return *token;
+            }
         }
-        all.sort_unstable_by(descending);
-        all
+        candidates[candidates.len() - 1].0 // rounding left a hair of the mass over
     }
+}
 
-    /// How many of the sorted shares top-p and min-p keep; at least one.
-    fn kept(&self, shares: &[f32]) -> usize {
-        let mut sum = 0.0;
-        let nucleus = shares.iter().take_while(|share| {
-            let below = sum < self.top_p;
-            sum += **share;
-            below
-        });
-        let floor = shares[0] * self.min_p;
-        nucleus.take_while(|share| **share >= floor).count().max(1)
+/// The lowest id wins a tie, so that runs repeat.
+fn most_likely(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (token, logit) in logits.iter().enumerate() {
+        if *logit > logits[best] {
+            best = token;
+        }
     }
+    best as u32
+}
+
+/// The `keep` most likely tokens, most likely first; all of them for zero.
+fn top(logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
+    let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
+    // Ties go to the lower id, so that the same logits always give the same candidates.
+    let order = |left: &(u32, f32), right: &(u32, f32)| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0));
+    if (1..candidates.len()).contains(&keep) {
+        candidates.select_nth_unstable_by(keep - 1, order);
+        candidates.truncate(keep);
+    }
+    candidates.sort_unstable_by(order);
+    candidates
+}
+
+/// Softmax at a temperature. The most likely comes first, so nothing overflows.
+fn to_probabilities(candidates: &mut [(u32, f32)], temperature: f32) {
+    let highest = candidates[0].1;
+    let mut sum = 0.0;
+    for (_, value) in candidates.iter_mut() {
+        *value = ((*value - highest) / temperature).exp();
+        sum += *value;
+    }
+    candidates.iter_mut().for_each(|(_, value)| *value /= sum);
+}
+
+/// Keeps the fewest tokens that reach `top_p`, and of these the ones not far below the best.
+fn cut_tail(candidates: &mut Vec<(u32, f32)>, top_p: f32, min_p: f32) {
+    let floor = min_p * candidates[0].1;
+    let mut mass = 0.0;
+    let kept = candidates.iter().take_while(|(_, probability)| {
+        let wanted = mass < top_p && *probability >= floor;
+        mass += probability;
+        wanted
+    });
+    let kept = kept.count().max(1);
+    candidates.truncate(kept);
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn draw(asked: &Sampling, thinking: bool, logits: &[f32]) -> Vec<u32> {
-        let mut sampler = Sampler::new(asked, thinking, THINKING);
-        (0..200).map(|_| sampler.next(&mut logits.to_vec(), &[], &[]).expect("finite")).collect()
+    fn sampler(recipe: Recipe) -> Sampler {
+        Recipe { seed: Some(1), ..recipe }.sampler()
+    }
+
+    fn draws(recipe: Recipe, logits: &[f32], count: usize) -> Vec<u32> {
+        (0..count as u64)
+            .map(|seed| {
+                let mut sampler = Recipe { seed: Some(seed), ..recipe.clone() }.sampler();
+                sampler.draw(&mut logits.to_vec(), &[], &[]).unwrap()
+            })
+            .collect()
     }
 
     #[test]
-    fn thinking_is_not_greedy_unless_asked() {
-        let logits = [1.0, 1.0, 0.9, -5.0];
-        let seeded = Sampling { seed: Some(1), ..Sampling::default() };
-        assert!(draw(&seeded, true, &logits).iter().collect::<std::collections::BTreeSet<_>>().len() > 1);
-        let greedy = Sampling { temperature: Some(0.0), ..Sampling::default() };
-        assert!(draw(&greedy, true, &[0.0, 3.0, 2.9]).iter().all(|token| *token == 1));
+    fn the_modes_have_their_own_defaults_and_explicit_values_win() {
+        let defaults = Defaults::new(ModeDefaults { temperature: Some(0.5), ..ModeDefaults::default() });
+        let open = Sampling::default();
+        let thinking = defaults.resolve(&open, true).unwrap();
+        let direct = defaults.resolve(&open, false).unwrap();
+        assert_eq!((thinking.temperature, thinking.top_p, thinking.top_k), (0.5, 0.95, 20));
+        assert_eq!((direct.temperature, direct.top_p, direct.top_k), (0.7, 0.8, 20));
+        let wish = Sampling { temperature: Some(0.0), top_k: Some(3), ..open };
+        let explicit = defaults.resolve(&wish, true).unwrap();
+        assert_eq!((explicit.temperature, explicit.top_p, explicit.top_k), (0.0, 0.95, 3));
     }
 
     #[test]
-    fn a_seed_repeats_itself() {
-        let seeded = Sampling { seed: Some(7), ..Sampling::default() };
-        let logits = [0.5, 0.4, 0.3, 0.2];
-        assert_eq!(draw(&seeded, false, &logits), draw(&seeded, false, &logits));
+    fn a_greedy_generation_config_does_not_make_thinking_greedy() {
+        let file =
+            ConfigFile::parse("generation_config.json", br#"{"temperature": 0.0, "do_sample": false}"#)
+                .unwrap();
+        let defaults = Defaults::new(ModeDefaults::parse(&file).unwrap());
+        assert_eq!(defaults.resolve(&Sampling::default(), true).unwrap().temperature, 0.6);
     }
 
     #[test]
-    fn cuts_leave_out_what_they_should() {
-        let logits = [2.0, 1.0, 0.0, -1.0];
-        let seed = Some(3);
-        let top_k = Sampling {
-            top_k: Some(2),
-            top_p: Some(1.0),
-            temperature: Some(2.0),
-            seed,
-            ..Sampling::default()
+    fn values_out_of_range_are_refused_by_name() {
+        let defaults = Defaults::new(ModeDefaults::default());
+        let cases = [
+            ("temperature", Sampling { temperature: Some(-0.1), ..Sampling::default() }),
+            ("temperature", Sampling { temperature: Some(f32::NAN), ..Sampling::default() }),
+            ("top_p", Sampling { top_p: Some(0.0), ..Sampling::default() }),
+            ("min_p", Sampling { min_p: Some(1.5), ..Sampling::default() }),
+            ("presence_penalty", Sampling { presence_penalty: Some(3.0), ..Sampling::default() }),
+            ("frequency_penalty", Sampling { frequency_penalty: Some(-3.0), ..Sampling::default() }),
+            ("repetition_penalty", Sampling { repetition_penalty: Some(0.0), ..Sampling::default() }),
+        ];
+        for (name, wishes) in cases {
+            let refused = defaults.resolve(&wishes, true);
+            assert!(matches!(refused, Err(SubmitError::Invalid { field, .. }) if field == name), "{name}");
+        }
+    }
+
+    #[test]
+    fn temperature_zero_takes_the_most_likely_and_the_lower_of_equals() {
+        assert_eq!(sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 3.0], &[], &[]).unwrap(), 1);
+    }
+
+    #[test]
+    fn banned_tokens_are_never_drawn() {
+        assert_eq!(sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 2.0], &[], &[1]).unwrap(), 2);
+    }
+
+    #[test]
+    fn filters_keep_what_they_promise() {
+        let logits = [4.0_f32.ln(), 3.0_f32.ln(), 2.0_f32.ln(), 1.0_f32.ln()]; // probabilities 0.4, 0.3, 0.2, 0.1
+        let drawn = |recipe| {
+            let mut tokens = draws(recipe, &logits, 300);
+            tokens.sort_unstable();
+            tokens.dedup();
+            tokens
         };
-        assert!(draw(&top_k, false, &logits).iter().all(|token| *token < 2));
-        let min_p = Sampling { min_p: Some(0.9), top_p: Some(1.0), seed, ..Sampling::default() };
-        assert!(draw(&min_p, false, &logits).iter().all(|token| *token == 0));
+        assert_eq!(drawn(NEUTRAL), [0, 1, 2, 3]);
+        assert_eq!(drawn(Recipe { top_k: 2, ..NEUTRAL }), [0, 1]);
+        assert_eq!(drawn(Recipe { top_p: 0.75, ..NEUTRAL }), [0, 1, 2]);
+        assert_eq!(drawn(Recipe { min_p: 0.6, ..NEUTRAL }), [0, 1]);
+        assert_eq!(drawn(Recipe { top_p: 1e-6, ..NEUTRAL }), [0]);
     }
 
     #[test]
-    fn penalties_and_bans_hold() {
-        let asked = Sampling { temperature: Some(0.0), presence_penalty: Some(2.0), ..Sampling::default() };
-        let mut sampler = Sampler::new(&asked, false, THINKING);
-        assert_eq!(sampler.next(&mut [1.0, 0.5], &[0], &[]).expect("finite"), 1);
-        assert_eq!(sampler.next(&mut [1.0, 5.0], &[], &[1]).expect("finite"), 0);
-        assert!(sampler.next(&mut [f32::NAN, 1.0], &[], &[]).is_err());
+    fn draws_follow_the_probabilities() {
+        let zeros = draws(NEUTRAL, &[3.0_f32.ln(), 0.0], 4000).iter().filter(|token| **token == 0).count();
+        // Mean 3000, standard deviation 27; the seeds are fixed, so this either always holds or never.
+        assert!((2900..3100).contains(&zeros), "{zeros}");
     }
 
     #[test]
-    fn ranges_are_checked() {
-        for asked in [
-            Sampling { temperature: Some(-0.1), ..Sampling::default() },
-            Sampling { temperature: Some(f32::NAN), ..Sampling::default() },
-            Sampling { top_p: Some(0.0), ..Sampling::default() },
-            Sampling { min_p: Some(1.5), ..Sampling::default() },
-        ] {
-            assert!(asked.check().is_err(), "{asked:?}");
+    fn penalties_push_repeated_tokens_down() {
+        let recipe = Recipe { frequency_penalty: 0.6, ..Recipe::greedy() };
+        let mut sampler = sampler(recipe);
+        let drawn: Vec<u32> = (0..3).map(|_| sampler.draw(&mut [1.0, 0.5], &[], &[]).unwrap()).collect();
+        assert_eq!(drawn, [0, 1, 0]);
+        let recipe = Recipe { repetition_penalty: 4.0, ..Recipe::greedy() };
+        assert_eq!(recipe.sampler().draw(&mut [1.0, 0.5], &[0], &[]).unwrap(), 1);
+    }
+
+    #[test]
+    fn the_same_seed_draws_the_same_tokens() {
+        let run = |seed| {
+            let mut sampler = Recipe { seed: Some(seed), ..NEUTRAL }.sampler();
+            (0..20).map(|_| sampler.draw(&mut [0.0; 50], &[], &[]).unwrap()).collect::<Vec<_>>()
+        };
+        assert_eq!(run(7), run(7));
+        assert_ne!(run(7), run(8));
+    }
+
+    #[test]
+    fn broken_logits_are_an_error() {
+        for broken in [f32::NAN, f32::INFINITY] {
+            let drawn = sampler(NEUTRAL).draw(&mut [0.0, broken], &[], &[]);
+            assert_eq!(drawn, Err(EngineError::NotFinite));
         }
     }
 }

@@ -1,388 +1,352 @@
-//! One request in flight: its tokens, its phase, its limits, and what it still has to say.
+//! What does a token mean for the request it belongs to?
 //!
-//! Thinking and answer are told apart by the tokens that open and close thinking, never by text. A spent budget
-//! feeds the closing sentence and token, which then run through the model like any other input.
+//! One request in flight: what it has read, whether it is reasoning or answering, what it may still spend. The
+//! border between reasoning and answer is the *id* of `<think>` and `</think>`, never their text, so a model that
+//! writes about the tags does not move it. Thinking happens once and first: where it is switched off, over, or
+//! was not begun with the first token, both markers are banned from sampling. That makes the switch a promise
+//! instead of a hint.
+//!
+//! A spent budget ends the reasoning as Qwen's own code does: a closing sentence and `</think>` are appended as if
+//! the model had written them, and it goes on with the answer. They count as completion, since the caller's limit
+//! holds for all that it gets, but not as reasoning.
 
-use std::collections::VecDeque;
-
-use tokio::sync::mpsc;
+use std::collections::HashMap;
+use std::ops::Range;
+use std::sync::Arc;
 
 use crate::cache::KvCache;
-use crate::error::EngineError;
-use crate::layers::ffn::Gating;
+use crate::model::{GateRecord, Span, Wanted};
+use crate::request::{EngineError, Event, ExpertUse, Finish, FinishReason, Request};
 use crate::sampler::Sampler;
-use crate::tokenizer::{Detokenizer, Think, Tokenizer};
+use crate::stream::{StopMatcher, Trimmer, Utf8Stream};
+use crate::tokenizer::Tokenizer;
 
-/// What a generation says, in order; exactly one `Finished` or `Failed` comes last.
-#[derive(Debug, Clone)]
-pub enum Event {
-    /// A piece of the reasoning.
-    Reasoning(String),
-    /// A piece of the answer.
-    Answer(String),
-    /// The end.
-    Finished(Finish),
-    /// It broke off.
-    Failed(EngineError),
+/// Qwen's closing sentence, with the line breaks around it that its code adds.
+const CLOSING: &str = "\n\nConsidering the limited time by the user, I have to give the solution based on the \
+                       thinking directly now.\n";
+
+/// How a model marks its thinking.
+#[derive(Clone, Debug)]
+pub(crate) struct Thinking {
+    open: u32,
+    close: u32,
+    /// Closing sentence, `</think>` and the line break before the answer.
+    closing: Arc<[u32]>,
+    /// The same without the sentence, for when it would not fit.
+    bare_closing: Arc<[u32]>,
 }
 
-/// Why a generation ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum FinishReason {
-    /// The model ended its answer, or a stop string came.
-    Stop,
-    /// A limit on tokens was reached.
-    Length,
+impl Thinking {
+    /// `None` for a vocabulary without both markers: then everything is answer.
+    pub(crate) fn find(tokenizer: &Tokenizer) -> Option<Thinking> {
+        let open = tokenizer.marker_id("<think>")?;
+        let close = tokenizer.marker_id("</think>")?;
+        let sentence = tokenizer.encode_text(CLOSING).ok()?;
+        let bare_closing = [vec![close], tokenizer.encode_text("\n\n").ok()?].concat();
+        let closing = [sentence.as_slice(), &bare_closing].concat();
+        Some(Thinking { open, close, closing: closing.into(), bare_closing: bare_closing.into() })
+    }
 }
 
-/// How a generation ended, and what it took.
-#[derive(Debug, Clone)]
-pub struct Finish {
-    /// Why.
-    pub reason: FinishReason,
-    /// The stop string that came.
-    pub stop_sequence: Option<String>,
-    /// Tokens of the prompt.
-    pub prompt_tokens: usize,
-    /// Tokens between the opening and the closing of thinking; 0 where only whitespace stood there.
-    pub reasoning_tokens: usize,
-    /// All generated tokens, reasoning and markers included.
-    pub completion_tokens: usize,
-    /// The thinking budget ran out.
-    pub budget_exhausted: bool,
-    /// Thinking was closed by the engine, for the budget or to leave the answer its room.
-    pub closed_thinking: bool,
-    /// How often each expert was chosen: (layer, expert) → tokens; absent for dense models.
-    pub experts: Option<Vec<Vec<u32>>>,
-}
-
-/// Qwen3 report, section 4.3, in the form of its published client code.
-pub(crate) const CLOSING: &str = "Considering the limited time by the user, I have to give the solution based on the thinking directly now.";
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Phase {
+/// Where a sequence is between its prompt and its end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    /// The first token decides whether there is a thinking block.
+    Opening,
     Reasoning,
     Answer,
 }
 
-/// The tokens that end thinking before its time.
-#[derive(Debug, Clone)]
-pub(crate) struct ForcedClose {
-    pub(crate) tokens: Vec<u32>,
+impl Phase {
+    /// Where a generation begins. Some templates open the block themselves; the last marker of the prompt tells.
+    pub(crate) fn after(prompt: &[u32], thinking: bool, markers: Option<&Thinking>) -> Phase {
+        let Some(markers) = markers.filter(|_| thinking) else { return Phase::Answer };
+        let last = prompt.iter().rev().find(|token| [markers.open, markers.close].contains(token));
+        match last {
+            Some(token) if *token == markers.open => Phase::Reasoning,
+            _ => Phase::Opening,
+        }
+    }
 }
 
-/// Limits of one request.
-#[derive(Debug, Clone)]
+/// What a sequence may spend.
+#[derive(Clone, Debug)]
 pub(crate) struct Limits {
-    pub(crate) thinking_budget: Option<usize>,
-    pub(crate) max_tokens: usize,
-    pub(crate) reserve_answer: usize,
-    pub(crate) stop: Vec<String>,
-    pub(crate) eos: Vec<u32>,
+    max_tokens: usize,
+    context: usize,
+    budget: Option<usize>,
+    reserve_answer: usize,
+    stop: Vec<String>,
 }
 
-#[derive(Debug)]
+impl Limits {
+    pub(crate) fn new(request: &Request, context: usize) -> Limits {
+        Limits {
+            max_tokens: request.max_tokens.unwrap_or(usize::MAX),
+            context,
+            budget: request.thinking_budget,
+            reserve_answer: request.reserve_answer,
+            stop: request.stop.clone(),
+        }
+    }
+}
+
+/// What belongs to the model rather than to the request.
+#[derive(Clone)]
+pub(crate) struct Vocabulary {
+    pub(crate) tokenizer: Arc<Tokenizer>,
+    pub(crate) thinking: Option<Thinking>,
+    pub(crate) end_tokens: Arc<[u32]>,
+}
+
+/// One request in flight.
 pub(crate) struct Sequence {
-    pub(crate) cache: KvCache,
-    /// Tokens the model has not yet seen.
-    pub(crate) feed: VecDeque<u32>,
-    pub(crate) sampler: Sampler,
-    pub(crate) generated: Vec<u32>,
-    /// Thinking may still begin: wanted, and nothing said yet.
-    may_open: bool,
-    limits: Limits,
-    close: Option<ForcedClose>,
-    think: Option<Think>,
-    phase: Phase,
+    /// Prompt and everything after it; what the cache does not hold yet is still to be read.
+    tokens: Vec<u32>,
     prompt_tokens: usize,
+    cache: KvCache,
+    sampler: Sampler,
+    limits: Limits,
+    vocabulary: Vocabulary,
+    phase: Phase,
+    /// Tokens after the prompt, the end token included.
+    completed: usize,
     reasoning_tokens: usize,
     budget_exhausted: bool,
     closed_thinking: bool,
-    experts: Vec<Vec<u32>>,
+    expert_use: HashMap<(usize, usize), u32>, // (layer, expert)
     text: Text,
-    out: mpsc::Sender<Event>,
-    unsent: VecDeque<Event>,
-    finished: bool,
+    finished: Option<(FinishReason, Option<String>)>,
+}
+
+/// The filters between tokens and events.
+struct Text {
+    bytes: Utf8Stream,
+    reasoning: Trimmer,
+    stops: StopMatcher,
+    /// An answer after a thinking block begins with line breaks that belong to the block.
+    answer_begun: bool,
 }
 
 impl Sequence {
-    #[expect(clippy::too_many_arguments, reason = "built in one place, from parts that have no other home")]
     pub(crate) fn new(
         prompt: Vec<u32>,
-        thinking: bool,
-        limits: Limits,
-        close: Option<ForcedClose>,
-        think: Option<Think>,
+        phase: Phase,
+        cache: KvCache,
         sampler: Sampler,
-        layers: usize,
-        out: mpsc::Sender<Event>,
-    ) -> Self {
-        // Some templates open the think block themselves; then its opener is the last marker of the prompt.
-        let opened = think.is_some_and(|think| {
-            prompt.iter().rev().find(|id| **id == think.open || **id == think.close) == Some(&think.open)
-        });
+        limits: Limits,
+        vocabulary: Vocabulary,
+    ) -> Sequence {
+        let stops = StopMatcher::new(limits.stop.clone());
+        let answer_begun = vocabulary.thinking.is_none();
         Sequence {
-            cache: KvCache::new(layers),
             prompt_tokens: prompt.len(),
-            feed: prompt.into(),
+            tokens: prompt,
+            cache,
             sampler,
-            generated: Vec::new(),
-            may_open: thinking && !opened,
             limits,
-            close,
-            think,
-            phase: if opened { Phase::Reasoning } else { Phase::Answer },
+            vocabulary,
+            phase,
+            completed: 0,
             reasoning_tokens: 0,
             budget_exhausted: false,
             closed_thinking: false,
-            experts: Vec::new(),
-            text: Text::default(),
-            out,
-            unsent: VecDeque::new(),
-            finished: false,
+            expert_use: HashMap::new(),
+            text: Text { bytes: Utf8Stream::default(), reasoning: Trimmer::default(), stops, answer_begun },
+            finished: None,
         }
     }
 
-    /// The receiver is gone.
-    pub(crate) fn is_cancelled(&self) -> bool {
-        self.out.is_closed()
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
     }
 
-    /// Everything is said and delivered.
-    pub(crate) fn is_done(&self) -> bool {
-        self.finished && self.unsent.is_empty()
+    /// Tokens that the model has not read yet.
+    pub(crate) fn pending(&self) -> usize {
+        self.tokens.len() - self.cache.positions()
     }
 
-    /// May take part in the next step: neither ended nor waiting for a slow reader.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.finished && self.unsent.is_empty()
+    /// The next `take` pending tokens, as part of a step. Logits are wanted once nothing is left to read.
+    pub(crate) fn span(&mut self, take: usize) -> Span<'_> {
+        let wanted = if take == self.pending() { Wanted::Last } else { Wanted::Nothing };
+        let start = self.cache.positions();
+        Span { tokens: &self.tokens[start..start + take], cache: &mut self.cache, wanted }
     }
 
-    /// Delivers what the reader has room for.
-    pub(crate) fn deliver(&mut self) {
-        while let Some(event) = self.unsent.pop_front() {
-            if let Err(mpsc::error::TrySendError::Full(event)) = self.out.try_send(event) {
-                self.unsent.push_front(event);
-                return;
+    /// Notes which experts worked on this sequence's rows of a pack.
+    pub(crate) fn count_experts(&mut self, gates: &[GateRecord], rows: Range<usize>) {
+        for gate in gates {
+            for (expert, _) in gate.choices[rows.clone()].iter().flatten() {
+                *self.expert_use.entry((gate.layer, *expert)).or_default() += 1;
             }
         }
     }
 
-    pub(crate) fn fail(&mut self, error: EngineError) {
-        self.unsent.push_back(Event::Failed(error));
-        self.finished = true;
-        self.deliver();
+    /// Draws the next token and says what it amounts to: at most one event of each kind, `Finished` last.
+    pub(crate) fn advance(&mut self, logits: &mut [f32]) -> Result<Vec<Event>, EngineError> {
+        // The embedding may be padded beyond the vocabulary; those rows stand for nothing.
+        let known = self.vocabulary.tokenizer.size().min(logits.len());
+        let banned = self.banned();
+        let prompt = &self.tokens[..self.prompt_tokens];
+        let token = self.sampler.draw(&mut logits[..known], prompt, &banned)?;
+        self.completed += 1;
+        let mut events = Vec::new();
+        self.accept(token, &mut events);
+        self.enforce_limits(&mut events);
+        if let Some((reason, stop)) = self.finished.clone() {
+            events.push(Event::Finished(self.finish(reason, stop)));
+        }
+        Ok(events)
     }
 
-    /// Tokens that must not come next. The switch is hard: a model told not to think cannot open a think block, and
-    /// none opens a second one or closes what is not open.
-    pub(crate) fn banned(&self) -> Vec<u32> {
-        let Some(think) = self.think else { return Vec::new() };
-        match (self.phase, self.may_open) {
-            (Phase::Reasoning, _) => vec![think.open],
-            (Phase::Answer, true) => vec![think.close],
-            (Phase::Answer, false) => vec![think.open, think.close],
+    /// The markers that may not be drawn now.
+    fn banned(&self) -> Vec<u32> {
+        let Some(thinking) = &self.vocabulary.thinking else { return Vec::new() };
+        match self.phase {
+            Phase::Opening => vec![thinking.close],
+            Phase::Reasoning => vec![thinking.open],
+            Phase::Answer => vec![thinking.open, thinking.close],
         }
     }
 
-    /// Counts the experts that worked on `rows` of a pass.
-    pub(crate) fn count_experts(
-        &mut self,
-        gating: &[Gating],
-        rows: std::ops::Range<usize>,
-        total_rows: usize,
-        experts: usize,
-    ) {
-        self.experts.resize_with(gating.len(), || vec![0; experts]);
-        for (counts, layer) in self.experts.iter_mut().zip(gating) {
-            let per_row = layer.experts.len() / total_rows;
-            for expert in &layer.experts[rows.start * per_row..rows.end * per_row] {
-                counts[*expert as usize] += 1;
-            }
+    /// Moves between phases, or adds the token's text.
+    fn accept(&mut self, token: u32, events: &mut Vec<Event>) {
+        if self.vocabulary.end_tokens.contains(&token) {
+            return self.stop(FinishReason::Stop, None, events);
         }
-    }
-
-    /// Takes the token the model chose, says what it completes, and sets up what is fed next.
-    pub(crate) fn advance(&mut self, token: u32, tokenizer: &Tokenizer) {
-        self.accept(token, tokenizer);
-        if !self.finished {
-            self.feed.push_back(token);
-            self.close_if_due(tokenizer);
-            if self.generated.len() >= self.limits.max_tokens {
-                self.finish(FinishReason::Length, None, tokenizer);
-            }
-        }
-        self.deliver();
-    }
-
-    fn accept(&mut self, token: u32, tokenizer: &Tokenizer) {
-        self.generated.push(token);
-        self.may_open = false;
-        if self.limits.eos.contains(&token) {
-            return self.finish(FinishReason::Stop, None, tokenizer);
-        }
-        match self.think {
-            Some(think) if token == think.open && self.phase == Phase::Answer => {
-                self.phase = Phase::Reasoning
-            }
-            Some(think) if token == think.close && self.phase == Phase::Reasoning => {
-                self.say(Phase::Reasoning, |text| text.end_of_phase(tokenizer));
+        self.tokens.push(token);
+        let marker = self.vocabulary.thinking.as_ref().map(|thinking| (thinking.open, thinking.close));
+        match (self.phase, marker) {
+            (Phase::Opening, Some((open, _))) if token == open => self.phase = Phase::Reasoning,
+            (Phase::Reasoning, Some((_, close))) if token == close => self.close_thinking(),
+            (Phase::Reasoning, _) => self.reason(token, events),
+            (Phase::Opening | Phase::Answer, _) => {
                 self.phase = Phase::Answer;
-            }
-            _ => {
-                if self.phase == Phase::Reasoning {
-                    self.reasoning_tokens += 1;
-                }
-                let phase = self.phase;
-                self.say(phase, |text| text.push(tokenizer, token, phase));
-                self.stop_if_said(tokenizer);
+                self.answer(token, events);
             }
         }
     }
 
-    fn say(&mut self, phase: Phase, piece: impl FnOnce(&mut Text) -> String) {
-        let piece = piece(&mut self.text);
-        if piece.is_empty() {
-            return;
+    fn reason(&mut self, token: u32, events: &mut Vec<Event>) {
+        self.reasoning_tokens += 1;
+        self.show_reasoning(token, events);
+    }
+
+    fn show_reasoning(&mut self, token: u32, events: &mut Vec<Event>) {
+        let text = self.text.bytes.push(&self.vocabulary.tokenizer.token_bytes(token));
+        let text = self.text.reasoning.push(&text);
+        emit(events, Event::Reasoning(text));
+    }
+
+    fn answer(&mut self, token: u32, events: &mut Vec<Event>) {
+        let mut text = self.text.bytes.push(&self.vocabulary.tokenizer.token_bytes(token));
+        if !self.text.answer_begun {
+            text = text.trim_start_matches('\n').to_owned();
+            self.text.answer_begun = !text.is_empty();
         }
-        match phase {
-            Phase::Reasoning => self.unsent.push_back(Event::Reasoning(piece)),
-            Phase::Answer => self.text.answer.push_str(&piece),
+        let (text, stop) = self.text.stops.push(&text);
+        emit(events, Event::Answer(text));
+        if stop.is_some() {
+            self.stop(FinishReason::Stop, stop, events);
         }
     }
 
-    /// Releases the answer up to what could still become a stop string; ends it where one is complete.
-    fn stop_if_said(&mut self, tokenizer: &Tokenizer) {
-        let answer = &mut self.text.answer;
-        let complete =
-            self.limits.stop.iter().filter_map(|stop| answer.find(stop.as_str()).map(|at| (at, stop))).min();
-        if let Some((at, stop)) = complete {
-            let stop = stop.clone();
-            answer.truncate(at);
-            return self.finish(FinishReason::Stop, Some(stop), tokenizer);
+    fn close_thinking(&mut self) {
+        self.phase = Phase::Answer;
+        self.text.bytes.discard();
+    }
+
+    /// After every token: is the request, or its thinking, at an end?
+    fn enforce_limits(&mut self, events: &mut Vec<Event>) {
+        if self.finished.is_some() {
+            return;
         }
-        let keep = self.limits.stop.iter().map(|stop| partial(answer, stop)).max().unwrap_or(0);
-        let free = answer.len() - keep;
-        if free > 0 {
-            let piece: String = answer.drain(..free).collect();
-            self.unsent.push_back(Event::Answer(piece));
+        if self.room() == 0 {
+            return self.stop(FinishReason::Length, None, events);
+        }
+        if let Some(closing) = self.closing_due() {
+            self.force_close(&closing, events);
         }
     }
 
-    /// Closes thinking when its budget is spent, or when the answer would be left without room.
-    fn close_if_due(&mut self, tokenizer: &Tokenizer) {
-        let Some(close) = self.close.as_ref().filter(|_| self.phase == Phase::Reasoning) else { return };
-        let spent = self.limits.thinking_budget.is_some_and(|budget| self.reasoning_tokens >= budget);
-        let left = self.limits.max_tokens.saturating_sub(self.generated.len());
-        let needed = close.tokens.len() + self.limits.reserve_answer;
-        let cramped = self.limits.reserve_answer > 0 && left <= needed;
-        // A closing sentence that leaves no token for an answer would only overrun the client's limit.
-        let fits = left > close.tokens.len();
-        if !fits || !(spent || cramped) {
-            return;
+    /// Tokens that may still follow.
+    fn room(&self) -> usize {
+        let by_tokens = self.limits.max_tokens.saturating_sub(self.completed);
+        by_tokens.min(self.limits.context.saturating_sub(self.tokens.len()))
+    }
+
+    /// Must the engine close the thinking block now, and with which words? With the sentence where it leaves the
+    /// answer its room, without it where it does not, and not at all where no answer would fit either way.
+    fn closing_due(&self) -> Option<Arc<[u32]>> {
+        let thinking = self.vocabulary.thinking.as_ref().filter(|_| self.phase == Phase::Reasoning)?;
+        let (full, bare) = (thinking.closing.len(), thinking.bare_closing.len());
+        let (room, reserve) = (self.room(), self.limits.reserve_answer);
+        let last_call = |closing: usize| reserve > 0 && room == reserve.saturating_add(closing);
+        let overdue = reserve > 0 && room <= reserve.saturating_add(bare);
+        let due = self.budget_spent() || last_call(full) || overdue;
+        if due && room >= full + reserve.max(1) {
+            return Some(Arc::clone(&thinking.closing));
         }
-        self.budget_exhausted |= spent;
+        (due && room > bare).then(|| Arc::clone(&thinking.bare_closing))
+    }
+
+    fn budget_spent(&self) -> bool {
+        self.limits.budget.is_some_and(|budget| self.reasoning_tokens >= budget)
+    }
+
+    /// Appends the closing words as if the model had written them.
+    fn force_close(&mut self, closing: &[u32], events: &mut Vec<Event>) {
+        self.budget_exhausted = self.budget_spent();
         self.closed_thinking = true;
-        let counted = self.reasoning_tokens;
-        for token in close.tokens.clone() {
-            self.feed.push_back(token);
-            self.accept(token, tokenizer);
+        self.text.bytes.discard(); // the cut may have gone through a character
+        let shown = closing.len() - self.vocabulary.thinking.as_ref().map_or(0, |it| it.bare_closing.len());
+        for token in &closing[..shown] {
+            self.show_reasoning(*token, events);
         }
-        // The closing sentence is ours, not the model's thinking.
-        self.reasoning_tokens = counted;
-        self.close = None;
+        self.tokens.extend(closing);
+        self.completed += closing.len();
+        self.close_thinking();
     }
 
-    fn finish(&mut self, reason: FinishReason, stop_sequence: Option<String>, tokenizer: &Tokenizer) {
-        let phase = self.phase;
-        if stop_sequence.is_none() {
-            self.say(phase, |text| text.end_of_phase(tokenizer));
+    fn stop(&mut self, reason: FinishReason, stop: Option<String>, events: &mut Vec<Event>) {
+        if stop.is_none() && self.phase == Phase::Answer {
+            emit(events, Event::Answer(self.text.stops.flush()));
         }
-        let rest = std::mem::take(&mut self.text.answer);
-        if !rest.is_empty() {
-            self.unsent.push_back(Event::Answer(rest));
-        }
-        self.unsent.push_back(Event::Finished(Finish {
+        self.finished = Some((reason, stop));
+    }
+
+    fn finish(&self, reason: FinishReason, stop_sequence: Option<String>) -> Finish {
+        let thought = self.text.reasoning.started();
+        Finish {
             reason,
             stop_sequence,
             prompt_tokens: self.prompt_tokens,
-            reasoning_tokens: if self.text.reasoned { self.reasoning_tokens } else { 0 },
-            completion_tokens: self.generated.len(),
+            reasoning_tokens: if thought { self.reasoning_tokens } else { 0 },
+            completion_tokens: self.completed,
             budget_exhausted: self.budget_exhausted,
             closed_thinking: self.closed_thinking,
-            experts: self
-                .experts
-                .iter()
-                .any(|layer| !layer.is_empty())
-                .then(|| std::mem::take(&mut self.experts)),
-        }));
-        self.finished = true;
-    }
-}
-
-/// How many bytes at the end of `text` could begin `stop`.
-fn partial(text: &str, stop: &str) -> usize {
-    (1..stop.len().min(text.len() + 1))
-        .rev()
-        .find(|length| {
-            text.is_char_boundary(text.len() - length)
-                && stop.as_bytes().starts_with(&text.as_bytes()[text.len() - length..])
-        })
-        .unwrap_or(0)
-}
-
-/// Text on its way out: the blank lines around a think block belong to the template, not to the text.
-#[derive(Debug, Default)]
-struct Text {
-    decoder: Detokenizer,
-    /// Answer text held back for stop strings.
-    answer: String,
-    /// Whitespace of the reasoning that may turn out to be its end.
-    blank: String,
-    reasoned: bool,
-    answered: bool,
-}
-
-impl Text {
-    fn push(&mut self, tokenizer: &Tokenizer, token: u32, phase: Phase) -> String {
-        let piece = self.decoder.push(tokenizer, token);
-        self.trimmed(piece, phase)
-    }
-
-    fn trimmed(&mut self, piece: String, phase: Phase) -> String {
-        match phase {
-            Phase::Answer if self.answered => piece,
-            Phase::Answer => {
-                let text = piece.trim_start_matches(['\n', '\r']);
-                self.answered |= !text.is_empty();
-                text.to_owned()
-            }
-            Phase::Reasoning => {
-                let text = std::mem::take(&mut self.blank) + &piece;
-                let text = if self.reasoned { text.as_str() } else { text.trim_start() };
-                let end = text.trim_end().len();
-                self.blank = text[end..].to_owned();
-                self.reasoned |= end > 0;
-                text[..end].to_owned()
-            }
+            experts: self.experts(),
         }
     }
 
-    fn end_of_phase(&mut self, tokenizer: &Tokenizer) -> String {
-        self.blank.clear();
-        self.decoder.finish(tokenizer)
+    fn experts(&self) -> Option<ExpertUse> {
+        let layers = self.expert_use.keys().map(|(layer, _)| layer + 1).max()?;
+        let mut counts: ExpertUse = vec![Vec::new(); layers];
+        for ((layer, expert), count) in &self.expert_use {
+            let row = &mut counts[*layer];
+            row.resize(row.len().max(expert + 1), 0);
+            row[*expert] = *count;
+        }
+        Some(counts)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn partial_stops_are_held_back() {
-        assert_eq!(partial("the en", "end"), 2);
-        assert_eq!(partial("the end", "end."), 3);
-        assert_eq!(partial("abc", "xyz"), 0);
-        assert_eq!(partial("证", "证明"), "证".len());
+/// Adds text to the last event of its kind, so that a step sends few of them.
+fn emit(events: &mut Vec<Event>, event: Event) {
+    match (events.last_mut(), event) {
+        (_, Event::Reasoning(text) | Event::Answer(text)) if text.is_empty() => {}
+        (Some(Event::Reasoning(last)), Event::Reasoning(text)) => last.push_str(&text),
+        (Some(Event::Answer(last)), Event::Answer(text)) => last.push_str(&text),
+        (_, event) => events.push(event),
     }
 }

@@ -1,285 +1,232 @@
-//! "How do words become tokens, and tokens words?" Chat template, encoding, streaming decoding.
+//! Which ids does the model read and write for a text?
 //!
-//! Text a person wrote never becomes a control token: where it spells one, a character that no text may hold is
-//! put inside before the template runs, and the rendered prompt is encoded in pieces split at it.
+//! The library encodes ordinary text. Control markers (the file's "added tokens") are taken out of its hands: it
+//! finds them in any text, while here only the template's own may become ids. So the library is loaded without
+//! them, prompts are cut at unfenced markers (see [`crate::prompt`]), and the pieces between are encoded.
+//!
+//! Decoding goes by bytes: in a byte-level vocabulary each letter of a token stands for one byte, so a stream can
+//! be put together exactly, without decoding anything twice.
 
 use std::collections::HashMap;
 
-use minijinja::value::{Kwargs, Value as JinjaValue};
-use minijinja::{Environment, Error as JinjaError, ErrorKind};
-use serde_json::{Map, Value};
-use tokenizers::Tokenizer as HfTokenizer;
+use serde_json::Value;
 
-use crate::error::{LoadError, PromptError};
+use crate::config::ModelConfig;
+use crate::prompt::{PromptError, Rendered};
+use crate::weights::{Checkpoint, LoadError};
 
-/// A conversation in OpenAI's shape, with what its template may know.
-#[derive(Debug, Clone, Default)]
-pub struct Chat {
-    /// Message objects: role, content, and what else the template reads.
-    pub messages: Vec<Value>,
-    /// Tool definitions.
-    pub tools: Option<Value>,
-    /// The hard switch.
-    pub thinking: bool,
-    /// Further variables for the template.
-    pub template_kwargs: Map<String, Value>,
-}
+const FILE: &str = "tokenizer.json";
 
-/// A Unicode noncharacter: never part of text that people exchange.
-const SPLIT: char = '\u{fdd0}';
-/// Steps a template may take, and bytes it may write: templates come with the weights and are not trusted.
-const FUEL: u64 = 5_000_000;
-const LONGEST_PROMPT: usize = 64 << 20;
-
-/// Template and vocabulary of one model.
-#[derive(Debug)]
+/// Text to ids and back.
 pub(crate) struct Tokenizer {
-    inner: HfTokenizer,
-    template: Environment<'static>,
-    /// Texts of all added tokens, and of those that are control tokens in any role.
-    markers: Vec<String>,
-    control: Vec<String>,
-    pub(crate) think: Option<Think>,
+    /// Without added tokens.
+    plain: tokenizers::Tokenizer,
+    markers: Vec<Marker>,
+    /// The characters that markers begin with.
+    marker_starts: Vec<char>,
+    /// The byte that each letter of a byte-level token stands for.
+    bytes: HashMap<char, u8>,
+    /// Ids below this have a text.
+    size: usize,
 }
 
-/// The tokens that open and close thinking.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Think {
-    pub(crate) open: u32,
-    pub(crate) close: u32,
+struct Marker {
+    id: u32,
+    text: String,
+    /// Shown in the output? Tool tags are, turn boundaries are not.
+    visible: bool,
 }
 
 impl Tokenizer {
-    pub(crate) fn load(tokenizer: &[u8], config: &[u8], template: Option<&[u8]>) -> Result<Self, LoadError> {
-        let fault = |file: &str, reason: String| LoadError::File { file: file.to_owned(), reason };
-        let inner =
-            HfTokenizer::from_bytes(tokenizer).map_err(|error| fault("tokenizer.json", error.to_string()))?;
-        let config: Value = serde_json::from_slice(config)
-            .map_err(|error| fault("tokenizer_config.json", format!("not JSON: {error}")))?;
-        let text = match template {
-            Some(bytes) => String::from_utf8(bytes.to_vec())
-                .map_err(|error| fault("chat_template.jinja", error.to_string()))?,
-            None => chat_template(&config)
-                .ok_or_else(|| fault("tokenizer_config.json", "chat_template: missing".to_owned()))?,
-        };
-        let template = environment(text).map_err(|error| fault("chat template", error.to_string()))?;
-        let added: HashMap<u32, tokenizers::AddedToken> =
-            inner.get_added_tokens_decoder().into_iter().collect();
-        let id = |text: &str| inner.token_to_id(text);
-        let think = id("<think>").zip(id("</think>")).map(|(open, close)| Think { open, close });
-        Ok(Tokenizer {
-            markers: added.values().map(|token| token.content.clone()).collect(),
-            control: added
-                .values()
-                .filter(|token| token.special)
-                .map(|token| token.content.clone())
-                .collect(),
-            template,
-            think,
-            inner,
-        })
-    }
-
-    pub(crate) fn vocab(&self) -> usize {
-        self.inner.get_vocab_size(true)
-    }
-
-    /// The prompt as text, for reading and tests.
-    pub(crate) fn render(&self, chat: &Chat) -> Result<String, PromptError> {
-        Ok(self.rendered(chat)?.replace(SPLIT, ""))
-    }
-
-    /// The prompt as tokens.
-    pub(crate) fn encode_chat(&self, chat: &Chat) -> Result<Vec<u32>, PromptError> {
-        let mut ids = Vec::new();
-        for piece in self.rendered(chat)?.split(SPLIT) {
-            ids.extend(self.encode(piece)?);
+    pub(crate) fn from_checkpoint(checkpoint: &Checkpoint, config: &ModelConfig) -> Result<Self, LoadError> {
+        let tokenizer = Tokenizer::parse(&checkpoint.tokenizer()?)?;
+        if tokenizer.size > config.vocab {
+            let reason = format!("ids up to {}, but the model has {} rows", tokenizer.size - 1, config.vocab);
+            return Err(refuse(reason));
         }
-        Ok(ids)
+        Ok(tokenizer)
     }
 
-    /// Tokens of a text we wrote ourselves.
-    pub(crate) fn encode(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+    pub(crate) fn parse(file: &[u8]) -> Result<Tokenizer, LoadError> {
+        let mut json: Value = serde_json::from_slice(file)
+            .map_err(|source| LoadError::Json { file: FILE.to_owned(), source })?;
+        require_byte_level(&json["decoder"])?;
+        let markers = read_markers(&json["added_tokens"])?;
+        json["added_tokens"] = Value::Array(Vec::new());
+        // Cutting a prompt short is the caller's decision, not a setting left over from training.
+        json["truncation"] = Value::Null;
+        json["padding"] = Value::Null;
+        let plain = tokenizers::Tokenizer::from_bytes(json.to_string()).map_err(refuse)?;
+        let size = highest_id(&plain, &markers).map_or(0, |id| id as usize + 1);
+        let marker_starts = markers.iter().filter_map(|marker| marker.text.chars().next()).collect();
+        Ok(Tokenizer { plain, markers, marker_starts, bytes: byte_letters(), size })
+    }
+
+    /// The texts of all markers.
+    pub(crate) fn markers(&self) -> impl Iterator<Item = &str> {
+        self.markers.iter().map(|marker| marker.text.as_str())
+    }
+
+    /// The id of a marker, if this vocabulary has it.
+    pub(crate) fn marker_id(&self, text: &str) -> Option<u32> {
+        self.markers.iter().find(|marker| marker.text == text).map(|marker| marker.id)
+    }
+
+    /// Ids below this have a text; the model's embedding may be padded beyond.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The ids of a rendered prompt: the template's markers as themselves, everything else as text.
+    pub(crate) fn encode_prompt(&self, prompt: &Rendered) -> Result<Vec<u32>, PromptError> {
+        let mut ids = Vec::new();
+        let mut rest = prompt.fenced();
+        while let Some((start, marker)) = self.next_marker(rest) {
+            ids.extend(self.encode_text(&prompt.unfence(&rest[..start]))?);
+            ids.push(marker.id);
+            rest = &rest[start + marker.text.len()..];
+        }
+        ids.extend(self.encode_text(&prompt.unfence(rest))?);
+        if ids.is_empty() { Err(PromptError::Empty) } else { Ok(ids) }
+    }
+
+    /// The ids of ordinary text. Whatever it says, no marker comes out.
+    pub(crate) fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        if text.is_empty() {
+            return Ok(Vec::new());
+        }
         let encoding =
-            self.inner.encode(text, false).map_err(|error| PromptError::Tokenizer(error.to_string()))?;
+            self.plain.encode_fast(text, false).map_err(|error| PromptError::Tokenizer(error.to_string()))?;
         Ok(encoding.get_ids().to_vec())
     }
 
-    pub(crate) fn decode(&self, ids: &[u32]) -> String {
-        // Control tokens are skipped; a text that cannot be decoded shows nothing rather than ends the answer.
-        self.inner.decode(ids, true).unwrap_or_default()
+    /// The first marker in a text, the longest if several begin there.
+    fn next_marker<'a>(&'a self, text: &str) -> Option<(usize, &'a Marker)> {
+        text.match_indices(self.marker_starts.as_slice()).find_map(|(at, _)| {
+            let here = self.markers.iter().filter(|marker| text[at..].starts_with(&marker.text));
+            here.max_by_key(|marker| marker.text.len()).map(|marker| (at, marker))
+        })
     }
 
-    fn rendered(&self, chat: &Chat) -> Result<String, PromptError> {
-        let fault = |error: JinjaError| PromptError::Template(error.to_string());
-        let messages: Vec<Value> = chat.messages.iter().map(|message| self.guarded(message)).collect();
-        let mut variables = chat.template_kwargs.clone();
-        variables.insert("messages".into(), Value::Array(messages));
-        if let Some(tools) = &chat.tools {
-            let mut tools = tools.clone();
-            self.guard(&mut tools, &self.markers);
-            variables.insert("tools".into(), tools);
+    /// The bytes that a token adds to the output; hidden markers and padding add none.
+    pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
+        if let Some(marker) = self.markers.iter().find(|marker| marker.id == id) {
+            return if marker.visible { marker.text.clone().into_bytes() } else { Vec::new() };
         }
-        variables.insert("enable_thinking".into(), Value::Bool(chat.thinking));
-        variables.insert("add_generation_prompt".into(), Value::Bool(true));
-        let template = self.template.get_template("chat").map_err(fault)?;
-        let mut out = Capped { bytes: Vec::new() };
-        template.render_captured_to(JinjaValue::from_serialize(&variables), &mut out).map_err(fault)?;
-        String::from_utf8(out.bytes).map_err(|error| PromptError::Template(error.to_string()))
-    }
-
-    /// Content as one string, as templates expect it, with control tokens in it defused.
-    fn guarded(&self, message: &Value) -> Value {
-        let mut message = message.clone();
-        if let Some(content) = message.get_mut("content") {
-            *content = match content.take() {
-                Value::Array(parts) => {
-                    let texts: Vec<&str> =
-                        parts.iter().filter_map(|part| part.get("text")?.as_str()).collect();
-                    Value::String(texts.join("\n"))
-                }
-                Value::Null => Value::String(String::new()),
-                other => other,
-            };
-        }
-        let assistant = message.get("role").and_then(Value::as_str) == Some("assistant");
-        // An assistant message may carry its own think block, which the template strips.
-        self.guard(&mut message, if assistant { &self.control } else { &self.markers });
-        message
-    }
-
-    fn guard(&self, value: &mut Value, markers: &[String]) {
-        match value {
-            Value::String(text) => {
-                if text.contains(SPLIT) {
-                    *text = text.replace(SPLIT, "\u{fffd}");
-                }
-                for marker in markers.iter().filter(|marker| !marker.is_empty()) {
-                    if text.contains(marker.as_str()) {
-                        let first = marker.chars().next().map_or(0, char::len_utf8);
-                        *text = text.replace(
-                            marker.as_str(),
-                            &format!("{}{SPLIT}{}", &marker[..first], &marker[first..]),
-                        );
-                    }
-                }
+        let letters = self.plain.id_to_token(id).unwrap_or_default();
+        let mut bytes = Vec::with_capacity(letters.len());
+        for letter in letters.chars() {
+            match self.bytes.get(&letter) {
+                Some(byte) => bytes.push(*byte),
+                None => bytes.extend(letter.to_string().into_bytes()),
             }
-            Value::Array(list) => list.iter_mut().for_each(|value| self.guard(value, markers)),
-            Value::Object(map) => map.values_mut().for_each(|value| self.guard(value, markers)),
-            _ => {}
+        }
+        bytes
+    }
+}
+
+fn refuse(reason: impl ToString) -> LoadError {
+    LoadError::Tokenizer { file: FILE.to_owned(), reason: reason.to_string() }
+}
+
+/// Other decoders change text at the borders of tokens, which the byte table cannot express.
+fn require_byte_level(decoder: &Value) -> Result<(), LoadError> {
+    let steps = decoder["decoders"].as_array().map_or(std::slice::from_ref(decoder), Vec::as_slice);
+    if steps.iter().all(|step| step["type"] == "ByteLevel") && !steps.is_empty() {
+        return Ok(());
+    }
+    Err(refuse(format!("decoder {decoder} is not supported, only ByteLevel")))
+}
+
+fn read_markers(added: &Value) -> Result<Vec<Marker>, LoadError> {
+    added.as_array().map_or(Ok(Vec::new()), |tokens| tokens.iter().map(read_marker).collect())
+}
+
+fn read_marker(token: &Value) -> Result<Marker, LoadError> {
+    for flag in ["lstrip", "rstrip", "single_word"] {
+        if token[flag] == true {
+            return Err(refuse(format!("added token with {flag}: {token}")));
         }
     }
-}
-
-/// A string, or a list of named templates of which `default` is the one for chat.
-fn chat_template(config: &Value) -> Option<String> {
-    match config.get("chat_template")? {
-        Value::String(text) => Some(text.clone()),
-        Value::Array(list) => list
-            .iter()
-            .find(|entry| entry.get("name").and_then(Value::as_str) == Some("default"))
-            .and_then(|entry| entry.get("template")?.as_str().map(str::to_owned)),
-        _ => None,
-    }
-}
-
-fn environment(template: String) -> Result<Environment<'static>, JinjaError> {
-    let mut environment = Environment::new();
-    environment.set_trim_blocks(true);
-    environment.set_lstrip_blocks(true);
-    environment.set_fuel(Some(FUEL));
-    environment.set_unknown_method_callback(minijinja_contrib::pycompat::unknown_method_callback);
-    environment.add_filter("tojson", python_json);
-    environment.add_function("raise_exception", |message: String| -> Result<JinjaValue, JinjaError> {
-        Err(JinjaError::new(ErrorKind::InvalidOperation, message))
-    });
-    environment.add_template_owned("chat", template)?;
-    Ok(environment)
-}
-
-/// `json.dumps(…, ensure_ascii=False)`: keys in their order, a space after `,` and `:`, nothing escaped for HTML.
-/// The built-in filter differs in all three, and models were trained on Python's form.
-fn python_json(value: &JinjaValue, options: Kwargs) -> Result<String, JinjaError> {
-    let indent: Option<usize> = options.get("indent").ok();
-    let value = serde_json::to_value(value)
-        .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()))?;
-    if indent.is_some() {
-        return serde_json::to_string_pretty(&value)
-            .map_err(|error| JinjaError::new(ErrorKind::BadSerialization, error.to_string()));
-    }
-    let mut out = String::new();
-    write_python_json(&value, &mut out);
-    Ok(out)
-}
-
-fn write_python_json(value: &Value, out: &mut String) {
-    match value {
-        Value::Array(list) => {
-            out.push('[');
-            for (at, value) in list.iter().enumerate() {
-                out.push_str(if at > 0 { ", " } else { "" });
-                write_python_json(value, out);
-            }
-            out.push(']');
+    let id = token["id"].as_u64().and_then(|id| u32::try_from(id).ok());
+    match (id, token["content"].as_str()) {
+        (Some(id), Some(text)) if !text.is_empty() => {
+            Ok(Marker { id, text: text.to_owned(), visible: token["special"] != true })
         }
-        Value::Object(map) => {
-            out.push('{');
-            for (at, (key, value)) in map.iter().enumerate() {
-                out.push_str(if at > 0 { ", " } else { "" });
-                out.push_str(&Value::String(key.clone()).to_string());
-                out.push_str(": ");
-                write_python_json(value, out);
-            }
-            out.push('}');
-        }
-        other => out.push_str(&other.to_string()),
+        _ => Err(refuse(format!("added token without id or content: {token}"))),
     }
 }
 
-struct Capped {
-    bytes: Vec<u8>,
+fn highest_id(plain: &tokenizers::Tokenizer, markers: &[Marker]) -> Option<u32> {
+    let words = plain.get_vocab(false).into_values().max();
+    words.max(markers.iter().map(|marker| marker.id).max())
 }
 
-impl std::io::Write for Capped {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        if self.bytes.len() + bytes.len() > LONGEST_PROMPT {
-            return Err(std::io::Error::other("the chat template wrote too much"));
-        }
-        self.bytes.extend_from_slice(bytes);
-        Ok(bytes.len())
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
+/// The alphabet of byte-level vocabularies: printable Latin-1 bytes stand for themselves, the others were given
+/// the letters from U+0100 on, in order.
+fn byte_letters() -> HashMap<char, u8> {
+    let printable = |byte: &u8| matches!(byte, 0x21..=0x7E | 0xA1..=0xAC | 0xAE..=0xFF);
+    let moved = (0..=u8::MAX).filter(|byte| !printable(byte));
+    let moved = ('\u{100}'..).zip(moved);
+    (0..=u8::MAX).filter(printable).map(|byte| (char::from(byte), byte)).chain(moved).collect()
 }
 
-/// Decodes a growing answer without ever giving out half a character.
-#[derive(Debug, Default)]
-pub(crate) struct Detokenizer {
-    held: Vec<u32>,
-}
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
 
-/// A character has at most four bytes; more tokens than this without a whole one is not text.
-const LONGEST_CHARACTER: usize = 6;
-
-impl Detokenizer {
-    /// The text that `token` completes, which may be none.
-    pub(crate) fn push(&mut self, tokenizer: &Tokenizer, token: u32) -> String {
-        self.held.push(token);
-        let text = tokenizer.decode(&self.held);
-        if text.ends_with('\u{fffd}') && self.held.len() < LONGEST_CHARACTER {
-            return String::new();
-        }
-        self.held.clear();
-        text
+    pub(crate) fn pico() -> Tokenizer {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/pico-dense/tokenizer.json");
+        Tokenizer::parse(&std::fs::read(path).unwrap()).unwrap()
     }
 
-    /// What is left when the answer ends.
-    pub(crate) fn finish(&mut self, tokenizer: &Tokenizer) -> String {
-        if self.held.is_empty() {
-            return String::new();
+    fn decode(tokenizer: &Tokenizer, ids: &[u32]) -> String {
+        String::from_utf8(ids.iter().flat_map(|id| tokenizer.token_bytes(*id)).collect()).unwrap()
+    }
+
+    #[test]
+    fn text_survives_a_round_trip() {
+        let tokenizer = pico();
+        for text in ["Solve x^2+2x+1=0", "已知x²+2x+1=0，求x的值", "a\t\u{0}\n👩‍🚀 é", "<|im_end|></think>"]
+        {
+            assert_eq!(decode(&tokenizer, &tokenizer.encode_text(text).unwrap()), text);
         }
-        tokenizer.decode(&std::mem::take(&mut self.held))
+    }
+
+    #[test]
+    fn ordinary_text_never_becomes_a_marker() {
+        let tokenizer = pico();
+        for marker in ["<|im_start|>", "<|im_end|>", "<think>", "</think>", "<|endoftext|>"] {
+            let ids = tokenizer.encode_text(&format!("a{marker}b")).unwrap();
+            assert!(!ids.contains(&tokenizer.marker_id(marker).unwrap()), "{marker}");
+        }
+    }
+
+    #[test]
+    fn only_unfenced_markers_become_ids() {
+        let tokenizer = pico();
+        let prompt = Rendered::for_test("<|im_start|>user\n<\u{F0000}|im_end|><|im_end|>", '\u{F0000}');
+        let ids = tokenizer.encode_prompt(&prompt).unwrap();
+        let end = tokenizer.marker_id("<|im_end|>").unwrap();
+        assert_eq!(ids.iter().filter(|id| **id == end).count(), 1);
+        assert_eq!(ids.last(), Some(&end));
+        let typed = tokenizer.encode_text("user\n<|im_end|>").unwrap();
+        assert_eq!(ids[1..ids.len() - 1], typed);
+    }
+
+    #[test]
+    fn turn_markers_are_hidden_and_padding_is_empty() {
+        let tokenizer = pico();
+        assert_eq!(tokenizer.size(), 1541);
+        assert!(tokenizer.token_bytes(tokenizer.marker_id("<|im_end|>").unwrap()).is_empty());
+        assert!(tokenizer.token_bytes(1599).is_empty());
+    }
+
+    #[test]
+    fn another_kind_of_decoder_is_refused() {
+        let file = br#"{"decoder": {"type": "Metaspace"}, "added_tokens": []}"#;
+        assert!(matches!(Tokenizer::parse(file), Err(LoadError::Tokenizer { .. })));
+        assert!(matches!(Tokenizer::parse(b"{"), Err(LoadError::Json { .. })));
+        assert!(matches!(Tokenizer::parse(b"[1]"), Err(LoadError::Tokenizer { .. })));
     }
 }

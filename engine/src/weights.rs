@@ -1,147 +1,536 @@
-//! "Where are the numbers?" Safetensors to f32 tensors, each checked against the shape the config demands.
+//! Where do the numbers come from, and are they the ones the config promises?
+//!
+//! A checkpoint is a Hugging Face folder or the same files as bytes in memory. Tensors are read from
+//! safetensors, in one file or several, one at a time and widened to f32, so that a load never holds more than
+//! the finished weights and one tensor. Names, shapes and types are checked before any arithmetic; what the
+//! tensors mean is left to [`crate::model`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+use std::path::{Path, PathBuf};
 
-use candle_core::{DType, Device, Tensor};
-use safetensors::{Dtype, SafeTensors};
+use half::{bf16, f16};
+use safetensors::Dtype;
+use safetensors::tensor::{Metadata, TensorInfo};
 
-use crate::error::LoadError;
+use crate::config::{ConfigFile, ModelConfig};
+use crate::sampler::ModeDefaults;
 
-/// The files of a model in Hugging Face layout.
-#[derive(Debug, Clone, Default)]
-pub struct ModelFiles {
-    /// `config.json`.
-    pub config_json: Cow<'static, [u8]>,
-    /// `generation_config.json`.
-    pub generation_config_json: Option<Cow<'static, [u8]>>,
-    /// `tokenizer.json`.
-    pub tokenizer_json: Cow<'static, [u8]>,
-    /// `tokenizer_config.json`.
-    pub tokenizer_config_json: Cow<'static, [u8]>,
-    /// `chat_template.jinja`, which outranks the template in `tokenizer_config.json`.
-    pub chat_template: Option<Cow<'static, [u8]>>,
-    /// Every safetensors file, by name.
-    pub weights: Vec<(String, Cow<'static, [u8]>)>,
+const CONFIG: &str = "config.json";
+const GENERATION_CONFIG: &str = "generation_config.json";
+const TOKENIZER: &str = "tokenizer.json";
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+const CHAT_TEMPLATE: &str = "chat_template.jinja";
+const WEIGHTS: &str = "model.safetensors";
+const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+
+/// Settings and tokenizers larger than this are not what they claim to be.
+const MAX_TEXT_FILE: u64 = 256 << 20;
+/// The limit that the safetensors format sets itself.
+const MAX_HEADER: u64 = 100_000_000;
+
+/// Why a model could not be loaded. Every variant names the file; most name the key or the tensor.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A file is missing or unreadable.
+    #[error("{file}: {source}")]
+    Io {
+        /// Path of the file, as given.
+        file: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A file is not JSON.
+    #[error("{file}: not valid JSON: {source}")]
+    Json {
+        /// Name of the file.
+        file: String,
+        /// Where it stops being JSON.
+        source: serde_json::Error,
+    },
+    /// A setting is missing, out of range, or asks for what the engine does not do.
+    #[error("{file}: {key} = {value}, expected {expected}")]
+    Config {
+        /// Name of the file.
+        file: String,
+        /// The setting.
+        key: String,
+        /// What the file says.
+        value: String,
+        /// What would be accepted.
+        expected: String,
+    },
+    /// The weights are in a format that can run code when read.
+    #[error("{file}: pickled weights can run code and are not read; convert them to safetensors")]
+    Pickle {
+        /// Name of the file.
+        file: String,
+    },
+    /// A weights file is damaged.
+    #[error("{file}: damaged safetensors: {reason}")]
+    Damaged {
+        /// Name of the file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A tensor that the config calls for is nowhere.
+    #[error("{file}: tensor {tensor} is missing")]
+    Missing {
+        /// Name of the file that should hold it.
+        file: String,
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// A tensor has another shape than the config says.
+    #[error("{file}: tensor {tensor} has shape {found:?}, the config says {expected:?}")]
+    Shape {
+        /// Name of the file.
+        file: String,
+        /// Name of the tensor.
+        tensor: String,
+        /// The shape in the file.
+        found: Vec<usize>,
+        /// The shape that follows from the config.
+        expected: Vec<usize>,
+    },
+    /// A tensor has a type other than f32, f16 or bf16.
+    #[error("{file}: tensor {tensor} has type {found}, expected F32, F16 or BF16")]
+    Type {
+        /// Name of the file.
+        file: String,
+        /// Name of the tensor.
+        tensor: String,
+        /// The type in the file.
+        found: String,
+    },
+    /// A tensor that this architecture has no place for: the config and the weights do not belong together.
+    #[error("{file}: tensor {tensor} has no place in this model")]
+    Unexpected {
+        /// Name of the file.
+        file: String,
+        /// Name of the tensor.
+        tensor: String,
+    },
+    /// The tokenizer cannot be used.
+    #[error("{file}: {reason}")]
+    Tokenizer {
+        /// Name of the file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The chat template is missing or does not compile.
+    #[error("{file}: {reason}")]
+    Template {
+        /// Name of the file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The engine's threads could not be started.
+    #[error("the engine's threads could not be started: {0}")]
+    Thread(io::Error),
 }
 
-const INDEX: &str = "model.safetensors.index.json";
+/// A file's name and its bytes.
+pub type NamedFile = (String, Cow<'static, [u8]>);
+
+/// The files of a model, in memory.
+#[derive(Clone, Debug, Default)]
+pub struct ModelFiles {
+    /// `config.json`
+    pub config_json: Cow<'static, [u8]>,
+    /// `generation_config.json`, if the model has one.
+    pub generation_config_json: Option<Cow<'static, [u8]>>,
+    /// `tokenizer.json`
+    pub tokenizer_json: Cow<'static, [u8]>,
+    /// `tokenizer_config.json`; holds the chat template unless `chat_template` does.
+    pub tokenizer_config_json: Cow<'static, [u8]>,
+    /// `chat_template.jinja`, if the model has one.
+    pub chat_template: Option<Cow<'static, [u8]>>,
+    /// The safetensors files, by name.
+    pub weights: Vec<NamedFile>,
+}
+
+/// A model's files, wherever they are.
+pub enum Checkpoint {
+    /// A folder as `save_pretrained` writes it.
+    Folder(PathBuf),
+    /// The same files as bytes.
+    Embedded(Box<ModelFiles>),
+}
+
+/// What `generation_config.json` adds.
+#[derive(Debug, Default)]
+pub(crate) struct GenerationConfig {
+    pub(crate) eos_token_ids: Vec<u32>,
+    pub(crate) sampling: ModeDefaults,
+}
+
+impl Checkpoint {
+    /// Points at a folder; the files are read when asked for.
+    pub fn open_folder(folder: &Path) -> Result<Checkpoint, LoadError> {
+        let checkpoint = Checkpoint::Folder(folder.to_owned());
+        checkpoint.refuse_pickle(folder)?;
+        Ok(checkpoint)
+    }
+
+    /// Takes files that are already in memory.
+    pub fn open_embedded(files: ModelFiles) -> Result<Checkpoint, LoadError> {
+        Ok(Checkpoint::Embedded(Box::new(files)))
+    }
+
+    /// Reads and checks `config.json`.
+    pub fn config(&self) -> Result<ModelConfig, LoadError> {
+        ModelConfig::parse(&self.required(CONFIG)?)
+    }
+
+    /// Opens the weights and reads their headers.
+    pub fn weights(&self) -> Result<Weights, LoadError> {
+        match self {
+            Checkpoint::Folder(folder) => Weights::open_folder(folder),
+            Checkpoint::Embedded(files) => Weights::open_embedded(&files.weights),
+        }
+    }
+
+    pub(crate) fn generation_config(&self) -> Result<GenerationConfig, LoadError> {
+        let Some(bytes) = self.optional(GENERATION_CONFIG)? else { return Ok(GenerationConfig::default()) };
+        let file = ConfigFile::parse(GENERATION_CONFIG, &bytes)?;
+        Ok(GenerationConfig {
+            eos_token_ids: file.token_ids("eos_token_id")?,
+            sampling: ModeDefaults::parse(&file)?,
+        })
+    }
+
+    pub(crate) fn tokenizer(&self) -> Result<Cow<'_, [u8]>, LoadError> {
+        self.required(TOKENIZER)
+    }
+
+    /// The template's own file wins over the copy in the tokenizer's settings, as in transformers.
+    pub(crate) fn chat_template(&self) -> Result<String, LoadError> {
+        if let Some(bytes) = self.optional(CHAT_TEMPLATE)? {
+            return String::from_utf8(bytes.into_owned()).map_err(|source| LoadError::Template {
+                file: CHAT_TEMPLATE.to_owned(),
+                reason: source.to_string(),
+            });
+        }
+        let settings = ConfigFile::parse(TOKENIZER_CONFIG, &self.required(TOKENIZER_CONFIG)?)?;
+        settings.text("chat_template")?.map(str::to_owned).ok_or_else(|| LoadError::Template {
+            file: TOKENIZER_CONFIG.to_owned(),
+            reason: "holds no chat_template, and there is no chat_template.jinja".to_owned(),
+        })
+    }
+
+    fn required(&self, name: &str) -> Result<Cow<'_, [u8]>, LoadError> {
+        self.optional(name)?
+            .ok_or_else(|| LoadError::Io { file: self.path(name), source: io::ErrorKind::NotFound.into() })
+    }
+
+    fn optional(&self, name: &str) -> Result<Option<Cow<'_, [u8]>>, LoadError> {
+        match self {
+            Checkpoint::Folder(folder) => Ok(read_text_file(&folder.join(name))?.map(Cow::Owned)),
+            Checkpoint::Embedded(files) => Ok(files.named(name).map(Cow::Borrowed)),
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        match self {
+            Checkpoint::Folder(folder) => folder.join(name).display().to_string(),
+            Checkpoint::Embedded(_) => name.to_owned(),
+        }
+    }
+
+    /// A folder with only pickled weights gets an answer that says so, not "file not found".
+    fn refuse_pickle(&self, folder: &Path) -> Result<(), LoadError> {
+        if folder.join(WEIGHTS).exists() || folder.join(WEIGHTS_INDEX).exists() {
+            return Ok(());
+        }
+        let names =
+            ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "model.pth", "model.pkl"];
+        match names.iter().find(|name| folder.join(name).exists()) {
+            Some(name) => Err(LoadError::Pickle { file: self.path(name) }),
+            None => Ok(()),
+        }
+    }
+}
 
 impl ModelFiles {
-    /// Reads a folder. Files are read, not mapped: a mapped file that shrinks takes the process down.
-    ///
-    /// # Errors
-    /// A needed file is missing or cannot be read.
-    pub fn read(folder: &Path) -> Result<Self, LoadError> {
-        let needed = |name: &str| read(&folder.join(name)).map(Cow::Owned);
-        let optional = |name: &str| {
-            let path = folder.join(name);
-            if path.exists() { read(&path).map(|bytes| Some(Cow::Owned(bytes))) } else { Ok(None) }
+    /// Reads a folder into memory; [`Checkpoint::open_folder`] needs less of it.
+    pub fn read(folder: &Path) -> Result<ModelFiles, LoadError> {
+        let checkpoint = Checkpoint::open_folder(folder)?;
+        let own = |name: &str| Ok::<_, LoadError>(checkpoint.required(name)?.into_owned().into());
+        let own_if_there = |name: &str| {
+            Ok::<_, LoadError>(checkpoint.optional(name)?.map(|bytes| bytes.into_owned().into()))
         };
         Ok(ModelFiles {
-            config_json: needed("config.json")?,
-            generation_config_json: optional("generation_config.json")?,
-            tokenizer_json: needed("tokenizer.json")?,
-            tokenizer_config_json: needed("tokenizer_config.json")?,
-            chat_template: optional("chat_template.jinja")?,
-            weights: weight_files(folder)?
-                .into_iter()
-                .map(|name| Ok((name.clone(), Cow::Owned(read(&folder.join(&name))?))))
-                .collect::<Result<_, LoadError>>()?,
+            config_json: own(CONFIG)?,
+            generation_config_json: own_if_there(GENERATION_CONFIG)?,
+            tokenizer_json: own(TOKENIZER)?,
+            tokenizer_config_json: own(TOKENIZER_CONFIG)?,
+            chat_template: own_if_there(CHAT_TEMPLATE)?,
+            weights: read_weight_files(folder)?,
         })
     }
-}
 
-fn read(path: &Path) -> Result<Vec<u8>, LoadError> {
-    std::fs::read(path).map_err(|source| LoadError::Read { file: path.display().to_string(), source })
-}
-
-/// One file, or the shards that the index names.
-fn weight_files(folder: &Path) -> Result<Vec<String>, LoadError> {
-    let unusable = |file: &str, reason: String| LoadError::File { file: file.to_owned(), reason };
-    if folder.join(INDEX).exists() {
-        let index: serde_json::Value = serde_json::from_slice(&read(&folder.join(INDEX))?)
-            .map_err(|error| unusable(INDEX, format!("not JSON: {error}")))?;
-        let map = index.get("weight_map").and_then(serde_json::Value::as_object);
-        let map = map.ok_or_else(|| unusable(INDEX, "weight_map: missing".into()))?;
-        let names: BTreeMap<&str, ()> =
-            map.values().filter_map(|name| name.as_str()).map(|name| (name, ())).collect();
-        // A name with a folder in it could point anywhere.
-        if let Some(name) =
-            names.keys().find(|name| name.contains(['/', '\\']) || !name.ends_with(".safetensors"))
-        {
-            return Err(unusable(
-                INDEX,
-                format!("{name:?}: expected the name of a safetensors file beside it"),
-            ));
+    fn named(&self, name: &str) -> Option<&[u8]> {
+        match name {
+            CONFIG => Some(&self.config_json),
+            GENERATION_CONFIG => self.generation_config_json.as_deref(),
+            TOKENIZER => Some(&self.tokenizer_json),
+            TOKENIZER_CONFIG => Some(&self.tokenizer_config_json),
+            CHAT_TEMPLATE => self.chat_template.as_deref(),
+            _ => None,
         }
-        return Ok(names.into_keys().map(str::to_owned).collect());
     }
-    if folder.join("model.safetensors").exists() {
-        return Ok(vec!["model.safetensors".to_owned()]);
-    }
-    let pickles = ["pytorch_model.bin", "pytorch_model.bin.index.json", "model.pt", "consolidated.00.pth"];
-    let reason = match pickles.iter().find(|name| folder.join(name).exists()) {
-        Some(name) => format!("holds {name}, which can run code when loaded; convert it to safetensors"),
-        None => "no model.safetensors in it".to_owned(),
+}
+
+fn read_weight_files(folder: &Path) -> Result<Vec<NamedFile>, LoadError> {
+    let names = match read_text_file(&folder.join(WEIGHTS_INDEX))? {
+        Some(index) => parse_index(&index)?.into_values().collect(),
+        None => BTreeSet::from([WEIGHTS.to_owned()]),
     };
-    Err(unusable(&folder.display().to_string(), reason))
+    let read = |name: String| {
+        let path = folder.join(&name);
+        let failed = |source| LoadError::Io { file: path.display().to_string(), source };
+        Ok((name, Cow::Owned(std::fs::read(&path).map_err(failed)?)))
+    };
+    names.into_iter().map(read).collect()
 }
 
-/// Named tensors of all files.
-pub(crate) struct Weights<'a> {
-    files: Vec<(&'a str, SafeTensors<'a>)>,
-    owner: HashMap<String, usize>,
+fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
+    let failed = |source| LoadError::Io { file: path.display().to_string(), source };
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed(error)),
+    };
+    let mut bytes = Vec::new();
+    file.take(MAX_TEXT_FILE + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > MAX_TEXT_FILE {
+        return Err(failed(io::Error::new(io::ErrorKind::FileTooLarge, "larger than 256 MiB")));
+    }
+    Ok(Some(bytes))
 }
 
-impl<'a> Weights<'a> {
-    pub(crate) fn open(files: &'a [(String, Cow<'static, [u8]>)]) -> Result<Self, LoadError> {
-        let mut out = Weights { files: Vec::new(), owner: HashMap::new() };
-        for (name, bytes) in files {
-            let tensors = SafeTensors::deserialize(bytes).map_err(|error| LoadError::File {
-                file: name.clone(),
-                reason: format!("not usable: {error}"),
-            })?;
-            for tensor in tensors.names() {
-                out.owner.insert(tensor.to_owned(), out.files.len());
+/// The tensors of a checkpoint, each to be taken once.
+pub struct Weights {
+    shards: Vec<Shard>,
+    /// Tensor name to shard; what is left at the end has no place in the model.
+    places: BTreeMap<String, usize>,
+}
+
+/// One safetensors file.
+struct Shard {
+    name: String,
+    source: Source,
+    header: HashMap<String, TensorInfo>,
+    /// Where the data begins; the header's offsets count from here.
+    data_start: u64,
+}
+
+enum Source {
+    File(File),
+    Bytes(Cow<'static, [u8]>),
+}
+
+impl Weights {
+    fn open_folder(folder: &Path) -> Result<Weights, LoadError> {
+        match read_text_file(&folder.join(WEIGHTS_INDEX))? {
+            Some(index) => Self::open_sharded(folder, &index),
+            None => Self::from_shards(vec![Shard::open(folder, WEIGHTS)?]),
+        }
+    }
+
+    fn open_embedded(files: &[NamedFile]) -> Result<Weights, LoadError> {
+        let shard = |(name, bytes): &NamedFile| {
+            refuse_pickled_name(name)?;
+            Shard::read(name, Source::Bytes(bytes.clone()), bytes.len() as u64)
+        };
+        Self::from_shards(files.iter().map(shard).collect::<Result<_, _>>()?)
+    }
+
+    fn open_sharded(folder: &Path, index: &[u8]) -> Result<Weights, LoadError> {
+        let map = parse_index(index)?;
+        let names: BTreeSet<&str> = map.values().map(String::as_str).collect();
+        let shards = names.into_iter().map(|name| Shard::open(folder, name)).collect::<Result<_, _>>()?;
+        let weights = Self::from_shards(shards)?;
+        weights.check_index(&map)?;
+        Ok(weights)
+    }
+
+    fn from_shards(shards: Vec<Shard>) -> Result<Weights, LoadError> {
+        let mut places = BTreeMap::new();
+        for (number, shard) in shards.iter().enumerate() {
+            for tensor in shard.header.keys() {
+                if places.insert(tensor.clone(), number).is_some() {
+                    return Err(shard.damaged(format!("tensor {tensor} is also in another file")));
+                }
             }
-            out.files.push((name, tensors));
         }
-        Ok(out)
+        Ok(Weights { shards, places })
     }
 
-    /// The tensor as f32, which holds f16 and bf16 exactly.
-    pub(crate) fn get(&self, name: &str, shape: &[usize]) -> Result<Tensor, LoadError> {
-        let Some(at) = self.owner.get(name) else {
-            let file = self.files.first().map_or("model.safetensors", |(file, _)| file).to_owned();
-            return Err(LoadError::Tensor { file, tensor: name.to_owned(), reason: "missing".into() });
-        };
-        let (file, tensors) = &self.files[*at];
-        let fault =
-            |reason: String| LoadError::Tensor { file: (*file).to_owned(), tensor: name.to_owned(), reason };
-        let view = tensors.tensor(name).map_err(|error| fault(error.to_string()))?;
-        if view.shape() != shape {
-            return Err(fault(format!("shape {:?}; the config demands {shape:?}", view.shape())));
+    /// The index must tell the truth, or a stale shard could be mixed in unnoticed.
+    fn check_index(&self, map: &BTreeMap<String, String>) -> Result<(), LoadError> {
+        for (tensor, file) in map {
+            let found = self.places.get(tensor).map(|place| &self.shards[*place].name);
+            if found != Some(file) {
+                return Err(LoadError::Missing { file: file.clone(), tensor: tensor.clone() });
+            }
         }
-        let dtype = match view.dtype() {
-            Dtype::F32 => DType::F32,
-            Dtype::F16 => DType::F16,
-            Dtype::BF16 => DType::BF16,
-            other => return Err(fault(format!("type {other:?}; supported are F32, F16 and BF16"))),
-        };
-        Tensor::from_raw_buffer(view.data(), dtype, shape, &Device::Cpu)
-            .and_then(|tensor| tensor.to_dtype(DType::F32))
-            .map_err(|error| fault(error.to_string()))
+        Ok(())
     }
 
-    /// The tensor's numbers, for weights that are used elementwise.
-    pub(crate) fn numbers(&self, name: &str, length: usize) -> Result<Vec<f32>, LoadError> {
-        let tensor = self.get(name, &[length])?;
-        tensor.to_vec1().map_err(|error| LoadError::Tensor {
-            file: String::new(),
-            tensor: name.to_owned(),
-            reason: error.to_string(),
-        })
+    /// The values of a tensor, row by row, as f32. Each tensor can be taken once.
+    pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let Some(place) = self.places.remove(tensor) else {
+            let file = self.shards.first().map_or(WEIGHTS.to_owned(), |shard| shard.name.clone());
+            return Err(LoadError::Missing { file, tensor: tensor.to_owned() });
+        };
+        self.shards[place].values(tensor, shape)
     }
+
+    /// Leaves a tensor out on purpose.
+    pub(crate) fn skip(&mut self, tensor: &str) {
+        self.places.remove(tensor);
+    }
+
+    /// Everything must have been used: a leftover tensor means that config and weights disagree.
+    pub(crate) fn finish(self) -> Result<(), LoadError> {
+        // Old exports store this constant, which follows from rope_theta.
+        match self.places.iter().find(|(tensor, _)| !tensor.ends_with("rotary_emb.inv_freq")) {
+            None => Ok(()),
+            Some((tensor, place)) => {
+                Err(LoadError::Unexpected { file: self.shards[*place].name.clone(), tensor: tensor.clone() })
+            }
+        }
+    }
+}
+
+fn refuse_pickled_name(name: &str) -> Result<(), LoadError> {
+    if [".bin", ".pt", ".pth", ".pkl", ".ckpt"].iter().any(|ending| name.ends_with(ending)) {
+        return Err(LoadError::Pickle { file: name.to_owned() });
+    }
+    Ok(())
+}
+
+fn parse_index(bytes: &[u8]) -> Result<BTreeMap<String, String>, LoadError> {
+    let file = ConfigFile::parse(WEIGHTS_INDEX, bytes)?;
+    let map = file.get("weight_map").and_then(|value| serde_json::from_value(value.clone()).ok());
+    let map: BTreeMap<String, String> =
+        map.ok_or_else(|| file.refuse("weight_map", "not a map", "tensor names and their files"))?;
+    match map.values().find(|name| !is_plain_file_name(name)) {
+        Some(name) => Err(file.refuse("weight_map", name, "a .safetensors file in the same folder")),
+        None => Ok(map),
+    }
+}
+
+/// An index must not make us read files elsewhere, nor files of another kind.
+fn is_plain_file_name(name: &str) -> bool {
+    name.ends_with(".safetensors") && !name.contains(['/', '\\']) && !name.starts_with('.')
+}
+
+impl Shard {
+    fn open(folder: &Path, name: &str) -> Result<Shard, LoadError> {
+        let path = folder.join(name);
+        let failed = |source| LoadError::Io { file: path.display().to_string(), source };
+        let file = File::open(&path).map_err(failed)?;
+        let length = file.metadata().map_err(failed)?.len();
+        Shard::read(name, Source::File(file), length)
+    }
+
+    fn read(name: &str, source: Source, length: u64) -> Result<Shard, LoadError> {
+        let mut shard = Shard { name: name.to_owned(), source, header: HashMap::new(), data_start: 0 };
+        let header = shard.read_header(length)?;
+        if shard.data_start + header.data_len() as u64 != length {
+            return Err(shard.damaged("the header does not match the file's length (truncated?)"));
+        }
+        shard.header = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
+        Ok(shard)
+    }
+
+    /// Eight bytes of length, then JSON. Deserialising it checks that offsets, shapes and types agree.
+    fn read_header(&mut self, length: u64) -> Result<Metadata, LoadError> {
+        if length < 8 {
+            return Err(self.damaged("shorter than its own length field"));
+        }
+        let size = self.bytes(0, 8)?;
+        let size = u64::from_le_bytes(size.as_ref().try_into().expect("eight bytes were read"));
+        if size > MAX_HEADER || size > length - 8 {
+            return Err(self.damaged(format!("the header claims {size} bytes")));
+        }
+        self.data_start = 8 + size;
+        let json = self.bytes(8, size as usize)?.into_owned();
+        serde_json::from_slice(&json).map_err(|error| self.damaged(error))
+    }
+
+    fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        let info = self.header.get(tensor).expect("places only names tensors from headers").clone();
+        self.check(tensor, &info, shape)?;
+        let (start, end) = info.data_offsets;
+        let bytes = self.bytes(self.data_start + start as u64, end - start)?;
+        Ok(widen(info.dtype, &bytes))
+    }
+
+    fn check(&self, tensor: &str, info: &TensorInfo, shape: &[usize]) -> Result<(), LoadError> {
+        if info.shape != shape {
+            return Err(LoadError::Shape {
+                file: self.name.clone(),
+                tensor: tensor.to_owned(),
+                found: info.shape.clone(),
+                expected: shape.to_vec(),
+            });
+        }
+        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
+            return Err(LoadError::Type {
+                file: self.name.clone(),
+                tensor: tensor.to_owned(),
+                found: info.dtype.to_string(),
+            });
+        }
+        Ok(())
+    }
+
+    /// Bytes of the file. Callers ask only for ranges that lie inside the file's length.
+    fn bytes(&mut self, start: u64, length: usize) -> Result<Cow<'_, [u8]>, LoadError> {
+        match &mut self.source {
+            Source::Bytes(bytes) => {
+                let start = start as usize;
+                Ok(Cow::Borrowed(&bytes[start..start + length]))
+            }
+            Source::File(file) => read_range(file, start, length)
+                .map(Cow::Owned)
+                .map_err(|source| LoadError::Io { file: self.name.clone(), source }),
+        }
+    }
+
+    fn damaged(&self, reason: impl ToString) -> LoadError {
+        LoadError::Damaged { file: self.name.clone(), reason: reason.to_string() }
+    }
+}
+
+fn read_range(file: &mut File, start: u64, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = vec![0; length];
+    file.seek(SeekFrom::Start(start))?;
+    file.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+/// Every f16 and bf16 value is an f32 value too, so this loses nothing.
+fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+    match dtype {
+        Dtype::F16 => pairs(bytes).map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
+        Dtype::BF16 => pairs(bytes).map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
+        _ => {
+            let (quads, _) = bytes.as_chunks::<4>();
+            quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()
+        }
+    }
+}
+
+fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
+    bytes.as_chunks::<2>().0.iter().copied()
 }

@@ -1,137 +1,135 @@
-//! Grouped-query attention with normalised queries and keys.
+//! What does a token look at?
+//!
+//! Grouped-query attention with normalised queries and keys: each group of query heads shares one key and value
+//! head. Tokens of all sequences go through the projections together; then each token looks at its own
+//! sequence's cache, up to and including itself.
 
-use candle_core::Result;
+use rayon::prelude::*;
 
-use super::linear::Linear;
 use super::norm::RmsNorm;
 use super::rope::Rope;
-use crate::cache::{KvCache, LayerCache};
 use crate::config::ModelConfig;
-use crate::error::LoadError;
 use crate::model::Span;
-use crate::weights::Weights;
+use crate::request::EngineError;
+use crate::tensor::{Matrix, add_scaled, dot, softmax};
+use crate::weights::{LoadError, Weights};
 
-#[derive(Debug)]
+/// One block's attention.
 pub(crate) struct Attention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
-    output: Linear,
+    qkv: Matrix,    // (query_dim + 2 * kv_dim, hidden)
+    output: Matrix, // (hidden, query_dim)
     query_norm: RmsNorm,
     key_norm: RmsNorm,
+    layer: usize,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
 }
 
+/// Below this many multiplications, waking another thread costs more than it saves.
+const PARALLEL_WORK: usize = 1 << 20;
+
 impl Attention {
-    pub(crate) fn load(
-        weights: &Weights<'_>,
-        prefix: &str,
-        config: &ModelConfig,
-    ) -> std::result::Result<Self, LoadError> {
-        let (hidden, head_dim) = (config.hidden, config.head_dim);
-        let linear = |name: &str, outputs, inputs| {
-            Linear::load(weights, &format!("{prefix}.{name}.weight"), outputs, inputs)
-        };
-        let norm = |name: &str| {
-            weights
-                .numbers(&format!("{prefix}.{name}.weight"), head_dim)
-                .map(|gain| RmsNorm::new(gain, config.norm_eps))
+    pub(crate) fn load(weights: &mut Weights, layer: usize, config: &ModelConfig) -> Result<Self, LoadError> {
+        let name = format!("model.layers.{layer}.self_attn");
+        let (queries, keys) = (config.query_dim(), config.kv_dim());
+        // One product instead of three: the rows are stacked in the order they are split again.
+        let mut qkv = weights.take(&format!("{name}.q_proj.weight"), &[queries, config.hidden])?;
+        qkv.extend(weights.take(&format!("{name}.k_proj.weight"), &[keys, config.hidden])?);
+        qkv.extend(weights.take(&format!("{name}.v_proj.weight"), &[keys, config.hidden])?);
+        let output = weights.take(&format!("{name}.o_proj.weight"), &[config.hidden, queries])?;
+        let norm = |weights: &mut Weights, part: &str| {
+            RmsNorm::load(weights, &format!("{name}.{part}"), config.head_dim, config.norm_eps)
         };
         Ok(Attention {
-            query: linear("q_proj", config.heads * head_dim, hidden)?,
-            key: linear("k_proj", config.kv_heads * head_dim, hidden)?,
-            value: linear("v_proj", config.kv_heads * head_dim, hidden)?,
-            output: linear("o_proj", hidden, config.heads * head_dim)?,
-            query_norm: norm("q_norm")?,
-            key_norm: norm("k_norm")?,
+            qkv: Matrix::new(qkv, queries + 2 * keys, config.hidden),
+            output: Matrix::new(output, config.hidden, queries),
+            query_norm: norm(weights, "q_norm")?,
+            key_norm: norm(weights, "k_norm")?,
+            layer,
             heads: config.heads,
             kv_heads: config.kv_heads,
-            head_dim,
+            head_dim: config.head_dim,
         })
     }
 
-    /// `x`: (rows, hidden) → (rows, hidden). Each span's rows attend to their own cache, which grows by them.
+    /// `hidden` (tokens, hidden) to the same shape; appends each span's keys and values to its cache.
     pub(crate) fn forward(
         &self,
-        x: &[f32],
-        layer: usize,
+        hidden: &[f32],
+        spans: &mut [Span<'_>],
         rope: &Rope,
-        spans: &[Span],
-        caches: &mut [&mut KvCache],
-    ) -> Result<Vec<f32>> {
-        let mut queries = self.query.forward(x)?; // (rows, heads, head_dim)
-        let mut keys = self.key.forward(x)?; // (rows, kv_heads, head_dim)
-        let values = self.value.forward(x)?; // (rows, kv_heads, head_dim)
-        self.query_norm.apply(&mut queries);
-        self.key_norm.apply(&mut keys);
-        let (q_width, kv_width) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let mut mixed = vec![0.0; queries.len()]; // (rows, heads, head_dim)
+    ) -> Result<Vec<f32>, EngineError> {
+        let mut qkv = self.qkv.apply(hidden)?; // (tokens, query_dim + 2 * kv_dim)
+        let width = self.qkv.rows();
+        let mut rest = qkv.as_mut_slice();
+        let mut mixed = Vec::with_capacity(hidden.len()); // (tokens, query_dim)
         for span in spans {
-            let cache = &mut *caches[span.cache];
-            let past = cache.positions;
-            let layer = &mut cache.layers[layer];
-            for (offset, row) in span.rows.clone().enumerate() {
-                let position = past + offset;
-                rope.turn(&mut queries[row * q_width..][..q_width], position);
-                rope.turn(&mut keys[row * kv_width..][..kv_width], position);
-                layer.keys.extend_from_slice(&keys[row * kv_width..][..kv_width]);
-                layer.values.extend_from_slice(&values[row * kv_width..][..kv_width]);
-                let (query, out) =
-                    (&queries[row * q_width..][..q_width], &mut mixed[row * q_width..][..q_width]);
-                self.attend(query, layer, position + 1, out);
-            }
+            let rows;
+            (rows, rest) = rest.split_at_mut(span.tokens.len() * width);
+            self.place(rows, span, rope); // rows: (span tokens, query_dim + 2 * kv_dim)
+            self.attend(rows, span, &mut mixed);
         }
-        self.output.forward(&mixed)
+        self.output.apply(&mixed) // (tokens, hidden)
     }
 
-    /// One row's heads over the first `positions` of the cache; `out`: (heads, head_dim).
-    fn attend(&self, query: &[f32], cache: &LayerCache, positions: usize, out: &mut [f32]) {
-        let width = self.kv_heads * self.head_dim;
+    /// Normalises and rotates queries and keys in place, and files keys and values in the cache.
+    fn place(&self, rows: &mut [f32], span: &mut Span<'_>, rope: &Rope) {
+        let (query_dim, kv_dim) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
+        let first = span.cache.positions();
+        for (offset, row) in rows.chunks_exact_mut(query_dim + 2 * kv_dim).enumerate() {
+            let angles = rope.angles(first + offset);
+            let (queries, keys_values) = row.split_at_mut(query_dim); // (heads, head_dim), (2, kv_heads, head_dim)
+            let (keys, values) = keys_values.split_at_mut(kv_dim); // (kv_heads, head_dim) each
+            self.query_norm.apply_in_place(queries);
+            self.key_norm.apply_in_place(keys);
+            rope.rotate(queries, &angles);
+            rope.rotate(keys, &angles);
+            span.cache.layer_mut(self.layer).append(keys, values);
+        }
+    }
+
+    /// Appends one mixed row (query_dim) per token of the span to `mixed`.
+    fn attend(&self, rows: &[f32], span: &Span<'_>, mixed: &mut Vec<f32>) {
+        let query_dim = self.heads * self.head_dim;
+        let width = self.qkv.rows();
+        let first = span.cache.positions();
+        let start = mixed.len();
+        mixed.resize(start + span.tokens.len() * query_dim, 0.0);
+        let token = |(offset, (row, out)): (usize, (&[f32], &mut [f32]))| {
+            self.attend_token(&row[..query_dim], first + offset, span, out);
+        };
+        let out = &mut mixed[start..]; // (span tokens, query_dim)
+        let work = span.tokens.len() * (first + span.tokens.len()) * query_dim;
+        if work < PARALLEL_WORK {
+            rows.chunks_exact(width).zip(out.chunks_exact_mut(query_dim)).enumerate().for_each(token);
+        } else {
+            rows.par_chunks_exact(width).zip(out.par_chunks_exact_mut(query_dim)).enumerate().for_each(token);
+        }
+    }
+
+    /// One token: `queries` (heads, head_dim) to `out` (heads, head_dim).
+    fn attend_token(&self, queries: &[f32], position: usize, span: &Span<'_>, out: &mut [f32]) {
         let group = self.heads / self.kv_heads;
-        #[expect(clippy::cast_precision_loss, reason = "a width")]
         let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let mut scores = vec![0.0_f32; positions];
-        for (head, (query, out)) in
-            query.chunks_exact(self.head_dim).zip(out.chunks_exact_mut(self.head_dim)).enumerate()
-        {
-            let at = head / group * self.head_dim;
-            for (score, key) in scores.iter_mut().zip(cache.keys.chunks_exact(width)) {
-                *score = dot(query, &key[at..at + self.head_dim]) * scale;
+        let cache = span.cache.layer(self.layer);
+        let mut scores = vec![0.0; position + 1]; // (positions)
+        let heads = queries.chunks_exact(self.head_dim).zip(out.chunks_exact_mut(self.head_dim));
+        for (head, (query, out)) in heads.enumerate() {
+            let kv_head = head / group;
+            for (score, key) in scores.iter_mut().zip(self.rows_of(cache.keys(), kv_head)) {
+                *score = dot(query, key) * scale;
             }
             softmax(&mut scores);
-            for (score, value) in scores.iter().zip(cache.values.chunks_exact(width)) {
-                for (out, value) in out.iter_mut().zip(&value[at..at + self.head_dim]) {
-                    *out += score * value;
-                }
+            for (score, value) in scores.iter().zip(self.rows_of(cache.values(), kv_head)) {
+                add_scaled(out, value, *score); // (head_dim)
             }
         }
     }
-}
 
-/// Eight running sums, so that the compiler can use vector registers.
-pub(crate) fn dot(a: &[f32], b: &[f32]) -> f32 {
-    let mut sums = [0.0_f32; 8];
-    let (a_blocks, b_blocks) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f32 = a_blocks.remainder().iter().zip(b_blocks.remainder()).map(|(a, b)| a * b).sum();
-    for (a, b) in a_blocks.zip(b_blocks) {
-        for (sum, (a, b)) in sums.iter_mut().zip(a.iter().zip(b)) {
-            *sum += a * b;
-        }
-    }
-    sums.iter().sum::<f32>() + rest
-}
-
-/// In place, the largest subtracted first.
-pub(crate) fn softmax(x: &mut [f32]) {
-    let largest = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let mut sum = 0.0;
-    for value in x.iter_mut() {
-        *value = (*value - largest).exp();
-        sum += *value;
-    }
-    for value in x {
-        *value /= sum;
+    /// One head's rows (positions, head_dim) out of (positions, kv_heads * head_dim).
+    fn rows_of<'a>(&self, rows: &'a [f32], kv_head: usize) -> impl Iterator<Item = &'a [f32]> {
+        let (start, head_dim) = (kv_head * self.head_dim, self.head_dim);
+        rows.chunks_exact(self.kv_heads * head_dim).map(move |row| &row[start..start + head_dim])
     }
 }

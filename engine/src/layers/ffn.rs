@@ -1,159 +1,192 @@
-//! The feed-forward half of a layer: the only place where dense and MoE models differ.
+//! What does a block do with each token by itself?
+//!
+//! A SwiGLU layer, or a gate that picks a few of many. This enum is the only place in the crate where dense and
+//! mixture-of-experts models differ. In the sparse case tokens are grouped by expert, so that each expert's
+//! weights are read once per step however many tokens chose it.
 
-use candle_core::Result;
-
-use super::attention::softmax;
-use super::linear::Linear;
 use crate::config::{ModelConfig, MoeConfig};
-use crate::error::LoadError;
-use crate::weights::Weights;
+use crate::request::EngineError;
+use crate::tensor::{Matrix, add_scaled, softmax};
+use crate::weights::{LoadError, Weights};
 
-/// Dense: one network for all tokens. Moe: a gate picks a few of many per token.
-#[derive(Debug)]
 pub(crate) enum Ffn {
     Dense(SwiGlu),
     Moe(Moe),
 }
 
-/// Which experts worked on each row, and how much each counted; empty for dense layers.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct Gating {
-    /// (rows, experts_per_token).
-    pub experts: Vec<u32>,
-    /// (rows, experts_per_token).
-    pub weights: Vec<f32>,
-}
-
-impl Ffn {
-    pub(crate) fn load(
-        weights: &Weights<'_>,
-        prefix: &str,
-        layer: usize,
-        config: &ModelConfig,
-    ) -> std::result::Result<Self, LoadError> {
-        match &config.moe {
-            Some(moe) if config.is_sparse(layer) => {
-                Moe::load(weights, prefix, config.hidden, moe).map(Ffn::Moe)
-            }
-            _ => SwiGlu::load(weights, prefix, config.hidden, config.intermediate).map(Ffn::Dense),
-        }
-    }
-
-    /// `x`: (rows, hidden) → (rows, hidden).
-    pub(crate) fn forward(&self, x: &[f32]) -> Result<(Vec<f32>, Gating)> {
-        match self {
-            Ffn::Dense(network) => Ok((network.forward(x)?, Gating::default())),
-            Ffn::Moe(moe) => moe.forward(x),
-        }
-    }
-}
-
-/// down(silu(gate(x)) · up(x)).
-#[derive(Debug)]
+/// `down(silu(gate(x)) * up(x))`
 pub(crate) struct SwiGlu {
-    gate: Linear,
-    up: Linear,
-    down: Linear,
+    gate_up: Matrix, // (2 * intermediate, hidden)
+    down: Matrix,    // (hidden, intermediate)
 }
 
-impl SwiGlu {
-    fn load(
-        weights: &Weights<'_>,
-        prefix: &str,
-        hidden: usize,
-        intermediate: usize,
-    ) -> std::result::Result<Self, LoadError> {
-        let linear = |name: &str, outputs, inputs| {
-            Linear::load(weights, &format!("{prefix}.{name}.weight"), outputs, inputs)
-        };
-        Ok(SwiGlu {
-            gate: linear("gate_proj", intermediate, hidden)?,
-            up: linear("up_proj", intermediate, hidden)?,
-            down: linear("down_proj", hidden, intermediate)?,
-        })
-    }
-
-    fn forward(&self, x: &[f32]) -> Result<Vec<f32>> {
-        let mut inner = self.gate.forward(x)?; // (rows, intermediate)
-        for (gate, up) in inner.iter_mut().zip(self.up.forward(x)?) {
-            *gate = *gate / (1.0 + (-*gate).exp()) * up;
-        }
-        self.down.forward(&inner) // (rows, hidden)
-    }
-}
-
-#[derive(Debug)]
 pub(crate) struct Moe {
-    gate: Linear,
+    gate: Matrix, // (experts, hidden)
     experts: Vec<SwiGlu>,
     per_token: usize,
     renormalise: bool,
-    hidden: usize,
 }
 
-impl Moe {
-    fn load(
-        weights: &Weights<'_>,
-        prefix: &str,
-        hidden: usize,
-        config: &MoeConfig,
-    ) -> std::result::Result<Self, LoadError> {
-        let experts = (0..config.experts)
-            .map(|expert| {
-                SwiGlu::load(weights, &format!("{prefix}.experts.{expert}"), hidden, config.intermediate)
-            })
-            .collect::<std::result::Result<_, _>>()?;
-        Ok(Moe {
-            gate: Linear::load(weights, &format!("{prefix}.gate.weight"), config.experts, hidden)?,
-            experts,
-            per_token: config.experts_per_token,
-            renormalise: config.renormalise,
-            hidden,
+/// For every token, its experts and their weights, most weight first.
+pub type Choices = Vec<Vec<(usize, f32)>>; // (tokens, experts per token)
+
+/// The experts that one sparse layer chose for every token of a pack.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GateRecord {
+    /// The decoder layer.
+    pub layer: usize,
+    /// Who worked on which token.
+    pub choices: Choices,
+}
+
+impl Ffn {
+    pub(crate) fn load(weights: &mut Weights, layer: usize, config: &ModelConfig) -> Result<Self, LoadError> {
+        let name = format!("model.layers.{layer}.mlp");
+        Ok(match config.experts_of_layer(layer) {
+            None => Ffn::Dense(SwiGlu::load(weights, &name, config.hidden, config.intermediate)?),
+            Some(moe) => Ffn::Moe(Moe::load(weights, &name, config.hidden, moe)?),
         })
     }
 
-    /// Rows are gathered by expert, so that each expert runs once over all its rows.
-    fn forward(&self, x: &[f32]) -> Result<(Vec<f32>, Gating)> {
-        let gating = self.choose(self.gate.forward(x)?);
-        let mut out = vec![0.0; x.len()]; // (rows, hidden)
-        for (expert, network) in self.experts.iter().enumerate() {
-            let picks: Vec<(usize, f32)> = gating
-                .experts
-                .iter()
-                .zip(&gating.weights)
-                .enumerate()
-                .filter(|(_, (chosen, _))| **chosen as usize == expert)
-                .map(|(at, (_, weight))| (at / self.per_token, *weight))
-                .collect();
-            if picks.is_empty() {
-                continue;
-            }
-            let rows: Vec<f32> =
-                picks.iter().flat_map(|(row, _)| &x[row * self.hidden..][..self.hidden]).copied().collect();
-            let answers = network.forward(&rows)?; // (picks, hidden)
-            for ((row, weight), answer) in picks.iter().zip(answers.chunks_exact(self.hidden)) {
-                for (out, answer) in out[row * self.hidden..][..self.hidden].iter_mut().zip(answer) {
-                    *out += weight * answer;
-                }
-            }
+    /// (tokens, hidden) to the same shape, and which experts did it.
+    pub(crate) fn forward(&self, hidden: &[f32]) -> Result<(Vec<f32>, Option<Choices>), EngineError> {
+        match self {
+            Ffn::Dense(swiglu) => Ok((swiglu.forward(hidden)?, None)),
+            Ffn::Moe(moe) => moe.forward(hidden).map(|(hidden, choices)| (hidden, Some(choices))),
         }
-        Ok((out, gating))
+    }
+}
+
+impl SwiGlu {
+    fn load(weights: &mut Weights, name: &str, hidden: usize, width: usize) -> Result<Self, LoadError> {
+        let mut gate_up = weights.take(&format!("{name}.gate_proj.weight"), &[width, hidden])?;
+        gate_up.extend(weights.take(&format!("{name}.up_proj.weight"), &[width, hidden])?);
+        let down = weights.take(&format!("{name}.down_proj.weight"), &[hidden, width])?;
+        Ok(SwiGlu {
+            gate_up: Matrix::new(gate_up, 2 * width, hidden),
+            down: Matrix::new(down, hidden, width),
+        })
     }
 
-    /// Softmax over all experts, then the best few per row. `logits`: (rows, experts).
-    fn choose(&self, mut logits: Vec<f32>) -> Gating {
-        let mut gating = Gating::default();
-        for row in logits.chunks_exact_mut(self.experts.len()) {
-            softmax(row);
-            let mut order: Vec<usize> = (0..row.len()).collect();
-            order.sort_by(|a, b| row[*b].total_cmp(&row[*a]));
-            order.truncate(self.per_token);
-            let sum: f32 = if self.renormalise { order.iter().map(|at| row[*at]).sum() } else { 1.0 };
-            for at in order {
-                gating.experts.push(u32::try_from(at).expect("at most 4096 experts"));
-                gating.weights.push(row[at] / sum);
-            }
+    /// (tokens, hidden) to the same shape.
+    fn forward(&self, hidden: &[f32]) -> Result<Vec<f32>, EngineError> {
+        let gate_up = self.gate_up.apply(hidden)?; // (tokens, 2 * intermediate)
+        let width = self.gate_up.rows() / 2;
+        let mut inner = Vec::with_capacity(gate_up.len() / 2); // (tokens, intermediate)
+        for row in gate_up.chunks_exact(2 * width) {
+            let (gate, up) = row.split_at(width); // (intermediate) each
+            inner.extend(gate.iter().zip(up).map(|(gate, up)| silu(*gate) * up));
         }
-        gating
+        self.down.apply(&inner) // (tokens, hidden)
+    }
+}
+
+fn silu(x: f32) -> f32 {
+    x / (1.0 + (-x).exp())
+}
+
+impl Moe {
+    fn load(weights: &mut Weights, name: &str, hidden: usize, config: &MoeConfig) -> Result<Self, LoadError> {
+        let gate = weights.take(&format!("{name}.gate.weight"), &[config.experts, hidden])?;
+        let experts = (0..config.experts)
+            .map(|expert| {
+                SwiGlu::load(weights, &format!("{name}.experts.{expert}"), hidden, config.intermediate)
+            })
+            .collect::<Result<_, _>>()?;
+        Ok(Moe {
+            gate: Matrix::new(gate, config.experts, hidden),
+            experts,
+            per_token: config.experts_per_token,
+            renormalise: config.renormalise,
+        })
+    }
+
+    /// (tokens, hidden) to the same shape, and each token's choices.
+    fn forward(&self, hidden: &[f32]) -> Result<(Vec<f32>, Choices), EngineError> {
+        let mut scores = self.gate.apply(hidden)?; // (tokens, experts)
+        let choices: Choices =
+            scores.chunks_exact_mut(self.experts.len()).map(|scores| self.choose(scores)).collect();
+        let width = hidden.len() / choices.len().max(1);
+        let mut output = vec![0.0; hidden.len()]; // (tokens, hidden)
+        for (expert, members) in group_by_expert(&choices, self.experts.len()).into_iter().enumerate() {
+            self.run_expert(expert, &members, hidden, width, &mut output)?;
+        }
+        Ok((output, choices))
+    }
+
+    /// The most probable experts of one token; the lower number wins a tie, so that runs repeat.
+    fn choose(&self, scores: &mut [f32]) -> Vec<(usize, f32)> {
+        softmax(scores); // (experts)
+        let mut ranked: Vec<(usize, f32)> = scores.iter().copied().enumerate().collect();
+        ranked.sort_by(|left, right| right.1.total_cmp(&left.1));
+        ranked.truncate(self.per_token);
+        if self.renormalise {
+            let sum: f32 = ranked.iter().map(|(_, weight)| weight).sum();
+            ranked.iter_mut().for_each(|(_, weight)| *weight /= sum);
+        }
+        ranked
+    }
+
+    /// Adds one expert's share to the rows of `output` that chose it.
+    fn run_expert(
+        &self,
+        expert: usize,
+        members: &[(usize, f32)],
+        hidden: &[f32],
+        width: usize,
+        output: &mut [f32],
+    ) -> Result<(), EngineError> {
+        if members.is_empty() {
+            return Ok(());
+        }
+        let row = |token: usize| token * width..(token + 1) * width;
+        let gathered: Vec<f32> =
+            members.iter().flat_map(|(token, _)| &hidden[row(*token)]).copied().collect(); // (members, hidden)
+        let results = self.experts[expert].forward(&gathered)?; // (members, hidden)
+        for ((token, weight), result) in members.iter().zip(results.chunks_exact(width)) {
+            add_scaled(&mut output[row(*token)], result, *weight);
+        }
+        Ok(())
+    }
+}
+
+/// For every expert the tokens that chose it, and how much.
+fn group_by_expert(choices: &Choices, experts: usize) -> Vec<Vec<(usize, f32)>> {
+    let mut groups = vec![Vec::new(); experts];
+    for (token, chosen) in choices.iter().enumerate() {
+        for (expert, weight) in chosen {
+            groups[*expert].push((token, *weight));
+        }
+    }
+    groups
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn moe(per_token: usize, renormalise: bool) -> Moe {
+        Moe { gate: Matrix::new(vec![0.0; 3], 3, 1), experts: Vec::new(), per_token, renormalise }
+    }
+
+    #[test]
+    fn the_gate_keeps_the_best_and_renormalises_them() {
+        let chosen = moe(2, true).choose(&mut [0.0, 2.0_f32.ln(), 5.0_f32.ln()]);
+        assert_eq!([chosen[0].0, chosen[1].0], [2, 1]);
+        // Probabilities 1/8, 2/8, 5/8; the two best renormalise to 5/7 and 2/7, within a rounding of exp and ln.
+        assert!((chosen[0].1 - 5.0 / 7.0).abs() < 1e-6 && (chosen[1].1 - 2.0 / 7.0).abs() < 1e-6);
+        let raw = moe(2, false).choose(&mut [0.0, 2.0_f32.ln(), 5.0_f32.ln()]);
+        assert!((raw[0].1 - 5.0 / 8.0).abs() < 1e-6);
+    }
+
+    #[test]
+    fn ties_go_to_the_lower_expert() {
+        assert_eq!(moe(1, true).choose(&mut [0.5, 0.5, 0.5]), [(0, 1.0)]);
+    }
+
+    #[test]
+    fn tokens_are_grouped_under_every_expert_they_chose() {
+        let choices = vec![vec![(2, 0.75), (0, 0.25)], vec![(2, 1.0)]];
+        assert_eq!(group_by_expert(&choices, 3), [vec![(0, 0.25)], vec![], vec![(0, 0.75), (1, 1.0)]]);
     }
 }

@@ -1,7 +1,9 @@
-//! The parts of a decoder layer. Shapes are in comments; rows are tokens, packed over all sequences.
+//! What are the parts of a decoder block?
+//!
+//! One file per part of the paper's figure. All of them work on packed rows, `(tokens, width)`, in which the
+//! tokens of several sequences follow each other; only [`attention`] cares where one sequence ends.
 
 pub(crate) mod attention;
 pub(crate) mod ffn;
-pub(crate) mod linear;
 pub(crate) mod norm;
 pub(crate) mod rope;

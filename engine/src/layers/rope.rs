@@ -1,45 +1,39 @@
-//! Rotary position embedding, the variant that pairs channel i with channel i + half.
+//! How does attention know where a token stands?
+//!
+//! Rotary embedding in the NeoX layout: the i-th value of a head's first half and the i-th of its second half
+//! form a pair, rotated by position × theta^(-2i / head_dim). Angles are multiplied in f32, as transformers does,
+//! so that long positions round alike.
 
-/// Sines and cosines for every position up to the longest seen.
-#[derive(Debug, Clone)]
+use crate::config::ModelConfig;
+
 pub(crate) struct Rope {
-    inverse: Vec<f64>, // (head_dim / 2)
-    table: Vec<f32>,   // (positions, head_dim / 2, 2): cosine and sine
-    positions: usize,
+    frequencies: Vec<f32>, // (head_dim / 2)
+    head_dim: usize,
 }
 
 impl Rope {
-    #[expect(clippy::cast_precision_loss, reason = "small indices")]
-    pub(crate) fn new(theta: f64, head_dim: usize) -> Self {
-        let inverse = (0..head_dim / 2).map(|i| theta.powf(-2.0 * i as f64 / head_dim as f64)).collect();
-        Rope { inverse, table: Vec::new(), positions: 0 }
+    pub(crate) fn new(config: &ModelConfig) -> Rope {
+        let half = config.head_dim / 2;
+        let exponent = |pair: usize| (2 * pair) as f64 / config.head_dim as f64;
+        let frequencies = (0..half).map(|pair| config.rope_theta.powf(-exponent(pair)) as f32).collect();
+        Rope { frequencies, head_dim: config.head_dim }
     }
 
-    /// Makes the table cover `positions`.
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        reason = "angles are computed in f64 and kept in f32, as the reference does"
-    )]
-    pub(crate) fn cover(&mut self, positions: usize) {
-        while self.positions < positions {
-            for inverse in &self.inverse {
-                // The reference multiplies in f32.
-                let angle = self.positions as f32 * (*inverse as f32);
-                self.table.extend([angle.cos(), angle.sin()]);
-            }
-            self.positions += 1;
-        }
+    /// Cosine and sine of every pair at one position.
+    pub(crate) fn angles(&self, position: usize) -> Vec<(f32, f32)> {
+        let angle = |frequency: &f32| {
+            let (sin, cos) = (position as f32 * frequency).sin_cos();
+            (cos, sin)
+        };
+        self.frequencies.iter().map(angle).collect() // (head_dim / 2)
     }
 
-    /// Turns every head of one token's `x`, (heads, head_dim), to `position`.
-    pub(crate) fn turn(&self, x: &mut [f32], position: usize) {
-        let half = self.inverse.len();
-        let row = &self.table[position * half * 2..(position + 1) * half * 2]; // (half, 2)
-        for head in x.chunks_exact_mut(half * 2) {
-            let (low, high) = head.split_at_mut(half);
-            for ((a, b), turn) in low.iter_mut().zip(high).zip(row.chunks_exact(2)) {
-                (*a, *b) = (*a * turn[0] - *b * turn[1], *b * turn[0] + *a * turn[1]);
+    /// Rotates all heads of one token: (heads, head_dim).
+    pub(crate) fn rotate(&self, heads: &mut [f32], angles: &[(f32, f32)]) {
+        for head in heads.chunks_exact_mut(self.head_dim) {
+            let (first, second) = head.split_at_mut(self.head_dim / 2);
+            for ((x, y), (cos, sin)) in first.iter_mut().zip(second).zip(angles) {
+                (*x, *y) = (*x * cos - *y * sin, *y * cos + *x * sin);
             }
         }
     }
@@ -49,18 +43,27 @@ impl Rope {
 mod tests {
     use super::*;
 
+    fn rope() -> Rope {
+        Rope { frequencies: vec![1.0, 0.01], head_dim: 4 }
+    }
+
     #[test]
-    fn turning_keeps_lengths_and_products_depend_on_distance() {
-        let mut rope = Rope::new(10_000.0, 8);
-        rope.cover(64);
-        let x = [0.3, -1.0, 0.5, 0.2, 0.9, 0.1, -0.4, 0.7];
-        let y = [0.1, 0.2, -0.3, 0.4, 0.5, -0.6, 0.7, 0.8];
-        let dot = |at: usize, from: usize| {
-            let (mut a, mut b) = (x, y);
-            rope.turn(&mut a, at);
-            rope.turn(&mut b, from);
-            a.iter().zip(&b).map(|(a, b)| a * b).sum::<f32>()
+    fn position_zero_changes_nothing() {
+        let mut head = [1.0, 2.0, 3.0, 4.0];
+        rope().rotate(&mut head, &rope().angles(0));
+        assert_eq!(head, [1.0, 2.0, 3.0, 4.0]);
+    }
+
+    #[test]
+    fn scores_depend_on_distance_only() {
+        let score = |query_at: usize, key_at: usize| {
+            let (mut query, mut key) = ([1.0, 2.0, 3.0, 4.0], [0.5, -1.0, 2.0, 1.0]);
+            rope().rotate(&mut query, &rope().angles(query_at));
+            rope().rotate(&mut key, &rope().angles(key_at));
+            crate::tensor::dot(&query, &key)
         };
-        assert!((dot(5, 3) - dot(42, 40)).abs() < 1e-5, "same distance, same product");
+        // Two roundings of a sum of about 10: a few times 1e-6.
+        assert!((score(3, 1) - score(13, 11)).abs() < 1e-5);
+        assert!((score(3, 1) - score(3, 2)).abs() > 0.1);
     }
 }

@@ -1,0 +1,267 @@
+//! What does the rest of the program hold of the engine?
+//!
+//! A handle. It renders and checks a request on the caller's thread, so that a bad one costs the
+//! engine thread nothing, and hands the tokens over. Everything after that is [`crate::runner`].
+
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::cache::KvCache;
+use crate::config::{Architecture, ModelConfig};
+use crate::model::Model;
+use crate::prompt::{PromptError, Template};
+use crate::request::{Chat, Generation, Request};
+use crate::runner::RunnerHandle;
+use crate::sampler::{Defaults, Recipe};
+use crate::sequence::{Limits, Phase, Sequence, Thinking, Vocabulary};
+use crate::tokenizer::Tokenizer;
+use crate::weights::{Checkpoint, GenerationConfig, LoadError, ModelFiles};
+
+/// A loaded model and the thread that runs it. Cloning shares both; dropping the last clone stops the
+/// thread, and generations still in flight end with `Failed(Stopped)`.
+#[derive(Clone)]
+pub struct Engine {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    info: ModelInfo,
+    config: ModelConfig,
+    template: Template,
+    vocabulary: Vocabulary,
+    defaults: Defaults,
+    runner: RunnerHandle,
+}
+
+/// How much the engine may take on.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Sequences that share each step.
+    pub max_running: usize,
+    /// Accepted requests that wait for a place; one more is refused as [`SubmitError::Busy`].
+    pub max_waiting: usize,
+    /// Threads for matrix products; `None` takes the machine's cores for a large model and one for a small
+    /// model, whose products are over before a second thread wakes.
+    pub threads: Option<usize>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { max_running: 8, max_waiting: 64, threads: None }
+    }
+}
+
+/// What was loaded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ModelInfo {
+    /// Dense or mixture of experts.
+    pub architecture: Architecture,
+    /// Parameters stored, tied ones once.
+    pub total_params: u64,
+    /// Parameters that work on one token.
+    pub active_params: u64,
+    /// Decoder layers.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Experts per sparse layer; 0 for a dense model.
+    pub experts: usize,
+    /// Experts that work on one token; 0 for a dense model.
+    pub experts_per_token: usize,
+    /// Prompt and completion together may not exceed this many tokens.
+    pub context_length: usize,
+    /// Rows of the embedding.
+    pub vocab: usize,
+    /// The tokenizer knows `<think>` and `</think>`.
+    pub has_thinking: bool,
+}
+
+/// How busy the engine is, at this moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Load {
+    /// Sequences that share the current step.
+    pub running: usize,
+    /// Accepted and not yet running.
+    pub waiting: usize,
+    /// False once a step has panicked; then every request is refused.
+    pub healthy: bool,
+}
+
+/// Why a request was not taken.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// The conversation cannot be rendered.
+    #[error(transparent)]
+    Prompt(#[from] PromptError),
+    /// A parameter is out of range.
+    #[error("{field} = {value}: {reason}")]
+    Invalid {
+        /// The parameter's name, as a client would write it.
+        field: &'static str,
+        /// What was given.
+        value: String,
+        /// What would be accepted.
+        reason: &'static str,
+    },
+    /// The prompt alone fills the context.
+    #[error("the prompt has {tokens} tokens, the model's context has room for {context}")]
+    TooLong {
+        /// Tokens of the rendered prompt.
+        tokens: usize,
+        /// The model's context length.
+        context: usize,
+    },
+    /// The waiting queue is full; try another backend, or later.
+    #[error("the engine has as much work as it may queue")]
+    Busy,
+    /// The engine has failed or is being stopped.
+    #[error("the engine takes no more work")]
+    Stopped,
+}
+
+impl Engine {
+    /// Loads a Hugging Face model folder.
+    pub fn load_folder(folder: &Path, options: Options) -> Result<Engine, LoadError> {
+        Self::start(Checkpoint::open_folder(folder)?, options)
+    }
+
+    /// Loads a model from bytes in memory, such as one compiled into the program.
+    pub fn load_embedded(files: ModelFiles, options: Options) -> Result<Engine, LoadError> {
+        Self::start(Checkpoint::open_embedded(files)?, options)
+    }
+
+    fn start(checkpoint: Checkpoint, options: Options) -> Result<Engine, LoadError> {
+        let config = checkpoint.config()?;
+        let generation = checkpoint.generation_config()?;
+        let vocabulary = vocabulary(&checkpoint, &config, &generation)?;
+        let template = Template::from_checkpoint(&checkpoint, vocabulary.tokenizer.markers())?;
+        let model = Model::load(config.clone(), checkpoint.weights()?)?;
+        let threads = options.threads.unwrap_or_else(|| default_threads(&config));
+        let shared = Shared {
+            info: describe(&config, vocabulary.thinking.is_some()),
+            template,
+            vocabulary,
+            defaults: Defaults::new(generation.sampling),
+            runner: RunnerHandle::spawn(model, &options, threads).map_err(LoadError::Thread)?,
+            config,
+        };
+        Ok(Engine { shared: Arc::new(shared) })
+    }
+
+    /// What was loaded.
+    pub fn info(&self) -> &ModelInfo {
+        &self.shared.info
+    }
+
+    /// How busy the engine is.
+    pub fn load(&self) -> Load {
+        self.shared.runner.load()
+    }
+
+    /// The prompt as text, for tests and for looking at.
+    pub fn render(&self, chat: &Chat) -> Result<String, PromptError> {
+        Ok(self.shared.template.render(chat)?.into_text())
+    }
+
+    /// Tokens of the rendered prompt.
+    pub fn count_tokens(&self, chat: &Chat) -> Result<usize, PromptError> {
+        Ok(self.encode(chat)?.len())
+    }
+
+    /// Queues a generation; its events arrive on the returned handle.
+    pub fn submit(&self, mut request: Request) -> Result<Generation, SubmitError> {
+        check_limits(&request)?;
+        // A budget of nothing is the switch: an opened and at once closed block would only cost tokens.
+        request.chat.thinking &= request.thinking_budget != Some(0);
+        let recipe = self.shared.defaults.resolve(&request.sampling, request.chat.thinking)?;
+        let prompt = self.encode(&request.chat)?;
+        self.check_length(prompt.len())?;
+        self.enqueue(request, recipe, prompt)
+    }
+
+    fn enqueue(&self, request: Request, recipe: Recipe, prompt: Vec<u32>) -> Result<Generation, SubmitError> {
+        let shared = &self.shared;
+        let permit = shared.runner.reserve()?;
+        let phase = Phase::after(&prompt, request.chat.thinking, shared.vocabulary.thinking.as_ref());
+        let limits = Limits::new(&request, shared.info.context_length);
+        let cache = KvCache::new(&shared.config);
+        let sequence =
+            Sequence::new(prompt, phase, cache, recipe.sampler(), limits, shared.vocabulary.clone());
+        shared.runner.submit(permit, sequence)
+    }
+
+    /// The rendered prompt as token ids.
+    pub fn encode(&self, chat: &Chat) -> Result<Vec<u32>, PromptError> {
+        let rendered = self.shared.template.render(chat)?;
+        self.shared.vocabulary.tokenizer.encode_prompt(&rendered)
+    }
+
+    fn check_length(&self, tokens: usize) -> Result<(), SubmitError> {
+        let context = self.shared.info.context_length;
+        if tokens >= context {
+            return Err(SubmitError::TooLong { tokens, context });
+        }
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.debug_struct("Engine").field("info", &self.shared.info).finish_non_exhaustive()
+    }
+}
+
+fn check_limits(request: &Request) -> Result<(), SubmitError> {
+    let invalid = |field, value, reason| Err(SubmitError::Invalid { field, value, reason });
+    if request.max_tokens == Some(0) {
+        return invalid("max_tokens", "0".to_owned(), "at least 1");
+    }
+    if request.stop.len() > MAX_STOPS {
+        return invalid("stop", format!("{} strings", request.stop.len()), "at most 16 strings");
+    }
+    match request.stop.iter().find(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
+        Some(stop) => invalid("stop", format!("{} bytes", stop.len()), "1 to 1024 bytes each"),
+        None => Ok(()),
+    }
+}
+
+const MAX_STOPS: usize = 16;
+const MAX_STOP_BYTES: usize = 1024;
+
+fn vocabulary(
+    checkpoint: &Checkpoint,
+    config: &ModelConfig,
+    generation: &GenerationConfig,
+) -> Result<Vocabulary, LoadError> {
+    let tokenizer = Arc::new(Tokenizer::from_checkpoint(checkpoint, config)?);
+    let thinking = Thinking::find(&tokenizer);
+    // Both files may name tokens that end a turn; either is right.
+    let end_tokens = generation.eos_token_ids.iter().chain(&config.eos_token_ids).copied().collect();
+    Ok(Vocabulary { tokenizer, thinking, end_tokens })
+}
+
+fn describe(config: &ModelConfig, has_thinking: bool) -> ModelInfo {
+    let moe = config.moe.as_ref();
+    ModelInfo {
+        architecture: config.architecture(),
+        total_params: config.total_params(),
+        active_params: config.active_params(),
+        layers: config.layers,
+        hidden: config.hidden,
+        experts: moe.map_or(0, |moe| moe.experts),
+        experts_per_token: moe.map_or(0, |moe| moe.experts_per_token),
+        context_length: config.context_length,
+        vocab: config.vocab,
+        has_thinking,
+    }
+}
+
+/// Below this the largest product of a decoding step fits one core's cache and takes microseconds.
+const SMALL_MODEL_PARAMS: u64 = 50_000_000;
+
+fn default_threads(config: &ModelConfig) -> usize {
+    if config.active_params() < SMALL_MODEL_PARAMS {
+        return 1;
+    }
+    std::thread::available_parallelism().map_or(1, |cores| cores.get())
+}

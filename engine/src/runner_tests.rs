@@ -1,0 +1,436 @@
+//! The loop and the thinking rules, under a model that says what the test wants.
+
+use std::collections::VecDeque;
+use std::sync::Mutex;
+
+use super::*;
+use crate::cache::KvCache;
+use crate::config::ModelConfig;
+use crate::model::Wanted;
+use crate::request::{Chat, Finish, FinishReason, Request};
+use crate::sampler::Recipe;
+use crate::sequence::{Limits, Phase, Thinking, Vocabulary};
+use crate::tokenizer::{Tokenizer, tests::pico};
+
+/// Answers each request for logits with the next token of its script, then with `filler` for ever.
+struct Scripted {
+    config: ModelConfig,
+    script: Mutex<VecDeque<u32>>,
+    filler: u32,
+    /// Tokens of every span of every step.
+    steps: Arc<Mutex<Vec<Vec<usize>>>>,
+    fault: Fault,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Fault {
+    None,
+    Panic,
+    Error,
+    NotFinite,
+}
+
+impl Decoder for Scripted {
+    fn config(&self) -> &ModelConfig {
+        &self.config
+    }
+
+    fn forward(&self, spans: &mut [Span<'_>]) -> Result<Output, EngineError> {
+        self.steps.lock().unwrap().push(spans.iter().map(|span| span.tokens.len()).collect());
+        match self.fault {
+            Fault::Panic => panic!("scripted"),
+            Fault::Error => return Err(EngineError::Compute("scripted".to_owned())),
+            Fault::None | Fault::NotFinite => {}
+        }
+        let mut logits = Vec::new();
+        for span in spans {
+            span.cache.advance(span.tokens.len());
+            if span.wanted == Wanted::Last {
+                logits.extend(self.say());
+            }
+        }
+        Ok(Output { logits, gates: Vec::new() })
+    }
+}
+
+impl Scripted {
+    fn say(&self) -> Vec<f32> {
+        let token = self.script.lock().unwrap().pop_front().unwrap_or(self.filler);
+        let mut logits = vec![0.0; self.config.vocab];
+        logits[token as usize] = if self.fault == Fault::NotFinite { f32::NAN } else { 1.0 };
+        logits
+    }
+}
+
+/// An engine thread around a scripted model.
+struct Stage {
+    handle: RunnerHandle,
+    config: ModelConfig,
+    vocabulary: Vocabulary,
+    steps: Arc<Mutex<Vec<Vec<usize>>>>,
+}
+
+struct Setup {
+    script: Vec<u32>,
+    filler: u32,
+    fault: Fault,
+    options: Options,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let tokenizer = pico();
+        Setup {
+            script: Vec::new(),
+            filler: tokenizer.encode_text("a").unwrap()[0],
+            fault: Fault::None,
+            options: Options::default(),
+        }
+    }
+}
+
+impl Setup {
+    fn script(script: Vec<u32>) -> Setup {
+        Setup { script, ..Setup::default() }
+    }
+
+    fn start(self) -> Stage {
+        let tokenizer = Arc::new(pico());
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/pico-dense/config.json");
+        let config = ModelConfig::parse(&std::fs::read(path).unwrap()).unwrap();
+        let steps = Arc::new(Mutex::new(Vec::new()));
+        let model = Scripted {
+            config: config.clone(),
+            script: Mutex::new(self.script.into()),
+            filler: self.filler,
+            steps: Arc::clone(&steps),
+            fault: self.fault,
+        };
+        let thinking = Thinking::find(&tokenizer);
+        let end_tokens = [tokenizer.marker_id("<|im_end|>").unwrap()].into();
+        let handle = RunnerHandle::spawn(model, &self.options, 1).unwrap();
+        Stage { handle, config, vocabulary: Vocabulary { tokenizer, thinking, end_tokens }, steps }
+    }
+}
+
+impl Stage {
+    fn submit(&self, prompt: usize, request: Request) -> Result<Generation, SubmitError> {
+        let prompt = vec![5; prompt];
+        let permit = self.handle.reserve()?;
+        let phase = Phase::after(&prompt, request.chat.thinking, self.vocabulary.thinking.as_ref());
+        let limits = Limits::new(&request, self.config.context_length);
+        let cache = KvCache::new(&self.config);
+        let sampler = Recipe::greedy().sampler();
+        let sequence = Sequence::new(prompt, phase, cache, sampler, limits, self.vocabulary.clone());
+        self.handle.submit(permit, sequence)
+    }
+
+    /// Holds the model's next step back until all are submitted, so that they share steps on any machine.
+    fn submit_together<const N: usize>(&self, requests: [(usize, Request); N]) -> [Generation; N] {
+        let _hold = self.steps.lock().unwrap();
+        requests.map(|(prompt, request)| self.submit(prompt, request).unwrap())
+    }
+
+    fn run(&self, request: Request) -> Outcome {
+        read(self.submit(4, request).unwrap())
+    }
+}
+
+#[derive(Debug, Default)]
+struct Outcome {
+    reasoning: String,
+    answer: String,
+    pieces: Vec<String>,
+    end: Option<Result<Finish, EngineError>>,
+}
+
+impl Outcome {
+    fn finish(&self) -> &Finish {
+        self.end.as_ref().expect("every generation ends").as_ref().expect("and this one ends well")
+    }
+
+    fn error(&self) -> &EngineError {
+        self.end.as_ref().expect("every generation ends").as_ref().expect_err("and this one fails")
+    }
+}
+
+fn read(mut generation: Generation) -> Outcome {
+    let mut outcome = Outcome::default();
+    while let Some(event) = generation.blocking_next() {
+        assert!(outcome.end.is_none(), "nothing follows the last event");
+        match event {
+            Event::Reasoning(text) => {
+                outcome.reasoning.push_str(&text);
+                outcome.pieces.push(text);
+            }
+            Event::Answer(text) => {
+                outcome.answer.push_str(&text);
+                outcome.pieces.push(text);
+            }
+            Event::Finished(finish) => outcome.end = Some(Ok(finish)),
+            Event::Failed(error) => outcome.end = Some(Err(error)),
+        }
+    }
+    outcome
+}
+
+/// Encodes text in which markers mean themselves.
+fn script(text: &str) -> Vec<u32> {
+    let tokenizer: Tokenizer = pico();
+    tokenizer.encode_prompt(&crate::prompt::Rendered::for_test(text, '\u{F0000}')).unwrap()
+}
+
+fn thinking(max_tokens: usize) -> Request {
+    let chat = Chat { thinking: true, ..Chat::default() };
+    Request { chat, max_tokens: Some(max_tokens), ..Request::default() }
+}
+
+fn direct(max_tokens: usize) -> Request {
+    Request { max_tokens: Some(max_tokens), ..Request::default() }
+}
+
+#[test]
+fn reasoning_and_answer_are_told_apart_by_token_and_trimmed() {
+    let stage = Setup::script(script("<think>\nI add.\n</think>\n\nIt is 4.<|im_end|>")).start();
+    let outcome = stage.run(thinking(100));
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("I add.", "It is 4."));
+    let finish = outcome.finish();
+    assert_eq!(finish.reason, FinishReason::Stop);
+    assert!(!finish.closed_thinking && !finish.budget_exhausted, "the model closed it itself");
+    assert_eq!(finish.prompt_tokens, 4);
+    assert_eq!(finish.reasoning_tokens, script("\nI add.\n").len());
+    assert_eq!(finish.completion_tokens, script("<think>\nI add.\n</think>\n\nIt is 4.<|im_end|>").len());
+}
+
+#[test]
+fn blank_reasoning_counts_as_none() {
+    let outcome = Setup::script(script("<think>\n\n</think>\n\nhi<|im_end|>")).start().run(thinking(100));
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("", "hi"));
+    assert_eq!(outcome.finish().reasoning_tokens, 0);
+}
+
+#[test]
+fn written_out_tags_are_text() {
+    let stage = Setup::script(pico().encode_text("<think> is a tag</think>!").unwrap()).start();
+    let outcome = stage.run(thinking(17));
+    assert!(outcome.answer.starts_with("<think> is a tag</think>!"), "{}", outcome.answer);
+    assert_eq!(outcome.reasoning, "");
+}
+
+#[test]
+fn with_thinking_off_the_markers_cannot_be_drawn() {
+    let outcome = Setup::script(script("<think></think>")).start().run(direct(4));
+    assert_eq!(outcome.reasoning, "");
+    assert!(!outcome.finish().closed_thinking);
+}
+
+const SENTENCE: &str = "\n\nConsidering the limited time by the user, I have to give the solution based on the \
+                        thinking directly now.";
+
+/// Tokens of the closing sentence, the marker and the line break.
+fn closing_length() -> usize {
+    script(&format!("{SENTENCE}\n</think>\n\n")).len()
+}
+
+fn bare_closing_length() -> usize {
+    script("</think>\n\n").len()
+}
+
+#[test]
+fn a_spent_budget_closes_the_block_with_the_sentence() {
+    let stage = Setup::script(script("<think>one two three")).start();
+    let outcome = stage.run(Request { thinking_budget: Some(2), ..thinking(3 + closing_length() + 5) });
+    let finish = outcome.finish();
+    assert!(finish.budget_exhausted && finish.closed_thinking);
+    assert_eq!(finish.reasoning_tokens, 2, "the sentence is not counted against the budget");
+    assert_eq!(
+        finish.completion_tokens,
+        3 + closing_length() + 5,
+        "but the limit holds for all that was sent"
+    );
+    let own = outcome.reasoning.strip_suffix(SENTENCE).expect("the sentence ends the reasoning");
+    assert!("one two three".starts_with(own) && !own.is_empty(), "{own:?}");
+    assert!(!outcome.answer.is_empty());
+}
+
+#[test]
+fn a_budget_holds_where_the_sentence_would_not_fit() {
+    let stage = Setup::script(script("<think>")).start();
+    let max_tokens = 1 + 2 + bare_closing_length() + 5; // marker, reasoning, closing, answer
+    let outcome = stage.run(Request { thinking_budget: Some(2), ..thinking(max_tokens) });
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("aa", "aaaaa"));
+    assert_eq!(outcome.finish().completion_tokens, max_tokens);
+    assert!(outcome.finish().budget_exhausted);
+}
+
+#[test]
+fn a_budget_that_is_not_spent_changes_nothing() {
+    let stage = Setup::script(script("<think>\nok\n</think>\n\nyes<|im_end|>")).start();
+    let outcome = stage.run(Request { thinking_budget: Some(50), ..thinking(100) });
+    assert!(!outcome.finish().budget_exhausted);
+    assert_eq!(outcome.reasoning, "ok");
+}
+
+#[test]
+fn thinking_is_closed_in_time_to_leave_the_reserve() {
+    let max_tokens = 1 + 5 + closing_length() + 8; // marker, reasoning, closing, reserve
+    let stage = Setup::script(script("<think>")).start();
+    let outcome = stage.run(Request { reserve_answer: 8, ..thinking(max_tokens) });
+    let finish = outcome.finish();
+    assert!(finish.closed_thinking && !finish.budget_exhausted);
+    assert_eq!((finish.reasoning_tokens, finish.completion_tokens), (5, max_tokens));
+    assert_eq!(outcome.answer, "aaaaaaaa");
+}
+
+#[test]
+fn a_reserve_holds_where_the_sentence_would_not_fit() {
+    let stage = Setup::script(script("<think>")).start();
+    let max_tokens = 1 + 3 + bare_closing_length() + 8; // marker, reasoning, closing, reserve
+    let outcome = stage.run(Request { reserve_answer: 8, ..thinking(max_tokens) });
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("aaa", "aaaaaaaa"));
+    assert_eq!(outcome.finish().completion_tokens, max_tokens);
+}
+
+#[test]
+fn without_a_reserve_max_tokens_may_end_inside_thinking() {
+    let outcome = Setup::script(script("<think>")).start().run(thinking(5));
+    let finish = outcome.finish();
+    assert_eq!((finish.reason, finish.closed_thinking), (FinishReason::Length, false));
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("aaaa", ""));
+}
+
+#[test]
+fn a_full_context_ends_with_length() {
+    let stage = Setup::default().start();
+    let context = stage.config.context_length;
+    let outcome = read(stage.submit(context - 3, Request::default()).unwrap());
+    assert_eq!((outcome.answer.as_str(), outcome.finish().reason), ("aaa", FinishReason::Length));
+}
+
+#[test]
+fn a_reserve_holds_against_the_context_too() {
+    let stage = Setup::script(script("<think>")).start();
+    let request = Request { max_tokens: None, reserve_answer: 10, ..thinking(1) };
+    let outcome = read(stage.submit(stage.config.context_length - 100, request).unwrap());
+    assert!(outcome.finish().closed_thinking);
+    assert!(outcome.answer.len() >= 10, "{}", outcome.answer.len());
+}
+
+#[test]
+fn a_stop_string_across_tokens_ends_the_answer_and_is_not_shown() {
+    let stage = Setup::script(script("<think>\nEND\n</think>\n\nyes END no")).start();
+    let outcome = stage.run(Request { stop: vec![" END".to_owned()], ..thinking(100) });
+    assert_eq!(outcome.reasoning, "END", "stop strings are not looked for in reasoning");
+    assert_eq!(outcome.answer, "yes");
+    assert_eq!(outcome.finish().stop_sequence.as_deref(), Some(" END"));
+    assert_eq!(outcome.finish().reason, FinishReason::Stop);
+}
+
+#[test]
+fn text_that_only_began_like_a_stop_string_comes_out_at_the_end() {
+    let stage = Setup::script(script("so EN<|im_end|>")).start();
+    let outcome = stage.run(Request { stop: vec!["END".to_owned()], ..direct(50) });
+    assert_eq!((outcome.answer.as_str(), outcome.finish().stop_sequence.as_ref()), ("so EN", None));
+}
+
+#[test]
+fn no_event_holds_half_a_character() {
+    let text = "龘👩‍🚀 ü 𝄞";
+    let tokens = script(&format!("{text}<|im_end|>"));
+    assert!(tokens.len() > text.chars().count(), "the vocabulary must split these characters");
+    let outcome = Setup::script(tokens).start().run(direct(100));
+    assert_eq!(outcome.answer, text);
+    assert!(outcome.pieces.iter().all(|piece| !piece.contains('\u{FFFD}')));
+}
+
+#[test]
+fn a_prompt_is_read_in_chunks_while_others_write() {
+    let stage = Setup::default().start();
+    let [_writer, reader] = stage.submit_together([(1, direct(1000)), (700, direct(1))]);
+    assert_eq!(read(reader).answer, "a");
+    let steps = stage.steps.lock().unwrap();
+    let shared: Vec<&Vec<usize>> = steps.iter().filter(|step| step.len() == 2).collect();
+    assert!(shared.len() >= 3, "700 tokens take three steps");
+    assert!(shared.iter().all(|step| step[0] == 1 && step.iter().sum::<usize>() <= STEP_TOKENS));
+}
+
+#[test]
+fn running_sequences_advance_together() {
+    let stage = Setup::default().start();
+    for generation in stage.submit_together([(1, direct(40)), (1, direct(40))]) {
+        assert_eq!(read(generation).answer.len(), 40);
+    }
+    let shared = stage.steps.lock().unwrap().iter().filter(|step| step.as_slice() == [1, 1]).count();
+    assert!(shared >= 39, "the first may have begun one step earlier: {shared}");
+}
+
+#[test]
+fn a_slow_reader_pauses_itself_only() {
+    let stage = Setup::default().start();
+    let slow = stage.submit(1, direct(500)).unwrap();
+    // Far more tokens than the slow reader's channel holds, so it is paused on the way.
+    assert_eq!(read(stage.submit(1, direct(400)).unwrap()).answer.len(), 400);
+    assert_eq!(stage.handle.load().running, 1);
+    assert_eq!(read(slow).answer.len(), 500, "and it goes on when its reader does");
+}
+
+#[test]
+fn dropping_a_generation_frees_its_place() {
+    let options = Options { max_running: 1, max_waiting: 1, ..Options::default() };
+    let stage = Setup { options, ..Setup::default() }.start();
+    let mut first = stage.submit(1, direct(1000)).unwrap();
+    first.blocking_next();
+    let second = stage.submit(1, direct(1000)).unwrap();
+    assert!(matches!(stage.submit(1, direct(1)), Err(SubmitError::Busy)));
+    drop((first, second));
+    // The engine notices before its next step; a third request that waits its turn proves both places free.
+    let third = loop {
+        match stage.submit(1, direct(3)) {
+            Ok(generation) => break generation,
+            Err(_) => std::thread::yield_now(),
+        }
+    };
+    assert_eq!(read(third).answer, "aaa");
+    assert_eq!((stage.handle.load().running, stage.handle.load().waiting), (0, 0));
+}
+
+#[test]
+fn a_place_is_free_before_the_end_is_announced() {
+    let options = Options { max_running: 1, max_waiting: 0, ..Options::default() };
+    let stage = Setup { options, ..Setup::default() }.start();
+    for _ in 0..50 {
+        assert_eq!(read(stage.submit(1, direct(2)).unwrap()).answer, "aa");
+    }
+}
+
+#[test]
+fn a_panic_becomes_an_error_and_an_unhealthy_engine() {
+    let stage = Setup { fault: Fault::Panic, ..Setup::default() }.start();
+    let outcome = stage.run(direct(1));
+    assert_eq!(*outcome.error(), EngineError::Panicked("scripted".to_owned()));
+    assert!(!stage.handle.load().healthy);
+    assert!(matches!(stage.submit(1, direct(1)), Err(SubmitError::Stopped)));
+}
+
+#[test]
+fn an_error_fails_its_step_and_the_engine_lives() {
+    let stage = Setup { fault: Fault::Error, ..Setup::default() }.start();
+    for _ in 0..2 {
+        assert!(matches!(stage.run(direct(1)).error(), EngineError::Compute(_)));
+    }
+    assert!(stage.handle.load().healthy);
+}
+
+#[test]
+fn logits_that_are_not_numbers_fail_the_request() {
+    let stage = Setup { fault: Fault::NotFinite, ..Setup::default() }.start();
+    assert_eq!(*stage.run(direct(1)).error(), EngineError::NotFinite);
+}
+
+#[test]
+fn stopping_the_engine_ends_generations_with_an_error() {
+    let stage = Setup::default().start();
+    let endless = stage.submit(1, direct(1000)).unwrap();
+    drop(stage);
+    assert_eq!(*read(endless).error(), EngineError::Stopped);
+}
