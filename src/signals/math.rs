@@ -13,7 +13,7 @@ static OPERATOR: LazyLock<Regex> = LazyLock::new(|| {
 });
 /// Something with an unknown on one side of a relation.
 static EQUATION: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"(?-u:\b)(?:[0-9]*[a-z](?:[²³⁴]|\^\{?[0-9]+\}?|\([a-z]\)|_\{?[a-z0-9]+\}?)?)[a-z0-9_ \t²³⁴^+*/()×÷−-]{0,40}(?:=|≤|≥|<|>|≠|\\le|\\ge|\\neq)[ \t]*[-a-z0-9_(√{\\]")
+    Regex::new(r"(?-u:\b)(?:[0-9]*[a-z](?:[²³⁴]|\^\{?[0-9]+\}?|\([a-z]\)|_\{?[a-z0-9]+\}?)?)[a-z0-9_ \t²³⁴^+*/()×÷−-]{0,40}(?:(?:=|≤|≥|≠|\\le|\\ge|\\neq)[ \t]*[-a-z0-9_(√{\\]|[<>][ \t]*-?[0-9]|[ \t][<>][ \t][a-z])")
         .expect("constant")
 });
 static SUM: LazyLock<Regex> = LazyLock::new(|| {
@@ -81,8 +81,13 @@ mod tests {
 
     #[test]
     fn prose_has_none() {
-        for text in ["It is a well-known fact", "call me at 555-1234 on 2024-05-06", "和/或", "C++ or C#?"]
-        {
+        for text in [
+            "It is a well-known fact",
+            "<script>alert(1)</script>",
+            "call me at 555-1234 on 2024-05-06",
+            "和/或",
+            "C++ or C#?",
+        ] {
             let signals = signals_of(text);
             assert_eq!(signals.get(Signal::MathEquations), 0.0, "{text:?}");
             assert_eq!(signals.get(Signal::MathLatex), 0.0, "{text:?}");
