@@ -11,12 +11,12 @@ mod wishes;
 use std::borrow::Cow;
 
 pub use decision::*;
-pub(crate) use wishes::states_a_wish;
+pub(crate) use wishes::{read, states_a_wish};
 
 use crate::conversation::{Asks, Conversation, Mode, Origin, Role, Wish};
 use crate::policy::{Effort, Policy, Preset};
 use crate::reading::Reading;
-use crate::rules::RuleSet;
+use crate::rules::{Directive, RuleSet};
 use crate::signals::language_of;
 use score::Assessment;
 
@@ -43,9 +43,9 @@ impl Snapshot {
 #[must_use]
 pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
     let (preset_name, preset) = snapshot.preset(conversation);
-    let readings = Readings::of(conversation);
+    let readings = Readings::of(conversation, &snapshot.rules);
     let assessment = score::assess(conversation, &readings, &snapshot.rules);
-    let mut wishes = wishes::collect(conversation, &readings, &snapshot.rules, preset_name, &preset);
+    let mut wishes = wishes::collect(conversation, &readings, preset_name, &preset);
     let mut notes = Vec::new();
     let verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
     let plan = arms::plan(
@@ -95,38 +95,43 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
 /// User turns looked at besides the last one.
 const EARLIER_TURNS: usize = 2;
 
-/// The messages that deciding reads, each prepared once.
-pub(crate) struct Readings {
-    /// Index of the last user message and its reading.
-    last: (usize, Reading),
-    /// Earlier user messages, newest first.
-    earlier: Vec<(usize, Reading)>,
-    /// System messages.
-    system: Vec<(usize, Reading)>,
+/// A message prepared for deciding.
+pub(crate) struct Turn<'r> {
+    /// Index in the conversation.
+    index: usize,
+    reading: Reading,
+    /// The directives it states.
+    stated: Vec<Directive<'r>>,
 }
 
-impl Readings {
-    fn of(conversation: &Conversation<'_>) -> Self {
-        let read = |index: usize| (index, Reading::of(&conversation.messages[index].text));
-        let with_role = |role: Role| {
-            (0..conversation.messages.len()).filter(move |index| conversation.messages[*index].role == role)
+/// The messages that deciding reads, each prepared once.
+pub(crate) struct Readings<'r> {
+    /// The last user message, then earlier ones, newest first.
+    turns: Vec<Turn<'r>>,
+    system: Vec<Turn<'r>>,
+}
+
+impl<'r> Readings<'r> {
+    fn of(conversation: &Conversation<'_>, rules: &'r RuleSet) -> Self {
+        let messages = &conversation.messages;
+        let read = |index: usize| {
+            let (reading, stated) = wishes::read(rules, &messages[index].text);
+            Turn { index, reading, stated }
         };
+        let with_role = |role: Role| (0..messages.len()).filter(move |index| messages[*index].role == role);
         // A request may end in something no person wrote; then its last message is what there is to judge.
-        let last = conversation.last_user().or_else(|| conversation.messages.len().checked_sub(1));
-        Readings {
-            last: last.map_or_else(|| (0, Reading::of("")), read),
-            earlier: with_role(Role::User)
-                .filter(|index| Some(*index) != last)
-                .rev()
-                .take(EARLIER_TURNS)
-                .map(read)
-                .collect(),
-            system: with_role(Role::System).filter(|index| Some(*index) != last).map(read).collect(),
+        let last = conversation.last_user().or_else(|| messages.len().checked_sub(1));
+        let earlier = with_role(Role::User).filter(|index| Some(*index) != last).rev().take(EARLIER_TURNS);
+        let mut turns: Vec<Turn<'r>> = last.into_iter().chain(earlier).map(read).collect();
+        if turns.is_empty() {
+            turns.push(Turn { index: 0, reading: Reading::of(""), stated: Vec::new() });
         }
+        let system = with_role(Role::System).filter(|index| Some(*index) != last).map(read).collect();
+        Readings { turns, system }
     }
 
     fn last(&self) -> &Reading {
-        &self.last.1
+        &self.turns[0].reading
     }
 }
 

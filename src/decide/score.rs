@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, EvidenceKind, Readings, Source, Task, TaskLabel};
+use super::{Evidence, EvidenceKind, Readings, Source, Task, TaskLabel, Turn};
 use crate::conversation::{Conversation, Mode};
-use crate::reading::Reading;
 use crate::rules::{Effect, Match, Placed, RuleSet, Scene, ScoreNumbers, Stage, Strength, Strengths};
 use crate::signals::{self, Signal};
 
@@ -25,37 +24,40 @@ pub(crate) struct Assessment {
 }
 
 /// Judges the last user message, and lets a follow-up inherit from the turns before it.
-pub(super) fn assess(conversation: &Conversation<'_>, readings: &Readings, rules: &RuleSet) -> Assessment {
-    let mut turns: Vec<&(usize, Reading)> = vec![&readings.last];
-    turns.extend(&readings.earlier);
-    let mut inherited: Option<Assessment> = None;
-    for at in (0..turns.len()).rev() {
-        inherited = Some(assess_turn(conversation, &turns[at..], readings, rules, inherited.as_ref()));
+pub(super) fn assess(
+    conversation: &Conversation<'_>,
+    readings: &Readings<'_>,
+    rules: &RuleSet,
+) -> Assessment {
+    let mut assessed: Option<Assessment> = None;
+    for at in (0..readings.turns.len()).rev() {
+        assessed = Some(assess_turn(conversation, at, readings, rules, assessed.as_ref()));
     }
-    inherited.expect("there is always a last turn")
+    assessed.expect("there is always a last turn")
 }
 
-/// `turns` holds the turn to judge, then the earlier ones, newest first.
+/// Judges the turn at `at`; `before` is what was thought of the turn before it.
 fn assess_turn(
     conversation: &Conversation<'_>,
-    turns: &[&(usize, Reading)],
-    readings: &Readings,
+    at: usize,
+    readings: &Readings<'_>,
     rules: &RuleSet,
     before: Option<&Assessment>,
 ) -> Assessment {
-    let (index, reading) = turns[0];
-    let signals = signals::extract(conversation, *index, reading);
-    let placed = |(message, reading)| Placed { message, reading };
-    let system: Vec<Placed<'_>> =
-        readings.system.iter().map(|(at, reading)| placed((*at, reading))).collect();
-    let history: Vec<Placed<'_>> = turns[1..].iter().map(|(at, reading)| placed((*at, reading))).collect();
-    let scene =
-        Scene { last: placed((*index, reading)), signals: &signals, system: &system, history: &history };
+    let turn = &readings.turns[at];
+    let signals = signals::extract(conversation, turn.index, &turn.reading);
+    let system: Vec<Placed<'_>> = readings.system.iter().map(placed).collect();
+    let history: Vec<Placed<'_>> = readings.turns[at + 1..].iter().map(placed).collect();
+    let scene = Scene { last: placed(turn), signals: &signals, system: &system, history: &history };
     let mut assessment = weigh(&rules.evaluate(&scene), rules.strengths());
     if let (Some(before), true) = (before, signals.get(Signal::ConversationFollowUp) > 0.0) {
         assessment.inherit(before, history.first().map(|placed| placed.message), rules.strengths());
     }
     assessment
+}
+
+fn placed<'a>(turn: &'a Turn<'_>) -> Placed<'a> {
+    Placed { message: turn.index, reading: &turn.reading }
 }
 
 fn weigh(matches: &[Match<'_>], strengths: &Strengths) -> Assessment {

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::Readings;
+use super::{Readings, Turn};
 use crate::conversation::{Asks, Conversation, Mode, Origin, Wish};
 use crate::policy::Preset;
 use crate::reading::{Reading, RegionKind};
@@ -17,15 +17,14 @@ use crate::rules::{Directive, Effect, Rule, RuleSet};
 /// Every wish, highest rank first.
 pub(super) fn collect(
     conversation: &Conversation<'_>,
-    readings: &Readings,
-    rules: &RuleSet,
+    readings: &Readings<'_>,
     preset_name: &str,
     preset: &Preset,
 ) -> Vec<Wish> {
     let mut wishes = conversation.wishes.clone();
     wishes.sort_by_key(|wish| wish.origin);
     if preset.text_directives {
-        wishes.extend(in_text(readings, rules));
+        wishes.extend(in_text(readings));
     }
     if let Some(mode) = preset.thinking {
         wishes.push(Wish::outside_text(Origin::Preset, preset_name, Asks::Thinking(mode, None)));
@@ -34,34 +33,36 @@ pub(super) fn collect(
 }
 
 /// Directives of the last user message, last one first; then lasting ones from earlier, newest first.
-fn in_text(readings: &Readings, rules: &RuleSet) -> Vec<Wish> {
-    let (last_index, last) = &readings.last;
-    let mut found: Vec<Wish> = stated(rules, last)
-        .into_iter()
-        .rev()
-        .map(|directive| to_wish(&directive, *last_index, last))
-        .collect();
-    let mut before: Vec<&(usize, Reading)> = readings.earlier.iter().chain(&readings.system).collect();
-    before.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
-    for (index, reading) in before {
-        let lasting = stated(rules, reading).into_iter().rev().find(|directive| is_lasting(directive.rule));
-        if let Some(directive) = lasting {
-            found.push(to_wish(&directive, *index, reading));
-            break;
-        }
-    }
+fn in_text(readings: &Readings<'_>) -> Vec<Wish> {
+    let (last, earlier) = readings.turns.split_first().expect("there is always a last turn");
+    let mut found: Vec<Wish> = last.stated.iter().rev().map(|directive| to_wish(directive, last)).collect();
+    let mut before: Vec<&Turn<'_>> = earlier.iter().chain(&readings.system).collect();
+    before.sort_by_key(|turn| std::cmp::Reverse(turn.index));
+    let lasting = before.into_iter().find_map(|turn| {
+        let directive = turn.stated.iter().rfind(|directive| is_lasting(directive.rule))?;
+        Some(to_wish(directive, turn))
+    });
+    found.extend(lasting);
     found
 }
 
-fn to_wish(directive: &Directive<'_>, message: usize, reading: &Reading) -> Wish {
+fn to_wish(directive: &Directive<'_>, turn: &Turn<'_>) -> Wish {
     Wish {
         origin: Origin::Text,
         asks: Asks::Thinking(directive.asks, None),
         by: directive.rule.id.clone(),
-        message: Some(message),
-        span: Some(reading.original_span(&directive.range)),
+        message: Some(turn.index),
+        span: Some(turn.reading.original_span(&directive.range)),
         honoured: false,
     }
+}
+
+/// Prepares a text: its directives are found, and are no part of what is asked.
+pub(crate) fn read<'r>(rules: &'r RuleSet, text: &str) -> (Reading, Vec<Directive<'r>>) {
+    let mut reading = Reading::of(text);
+    let stated = stated(rules, &reading);
+    reading.leave_out(stated.iter().map(|directive| directive.range.clone()));
+    (reading, stated)
 }
 
 /// Directives that are meant, with negation applied, in order of position.

@@ -43,6 +43,15 @@ impl Reading {
         &self.ask
     }
 
+    /// Blanks these ranges in the ask too: words that state a wish are not what is asked about.
+    pub fn leave_out(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
+        let mut bytes = std::mem::take(&mut self.ask).into_bytes();
+        for range in ranges {
+            bytes[range].fill(b' ');
+        }
+        self.ask = String::from_utf8(bytes).expect("matches start and end on character borders");
+    }
+
     /// The regions in order of their start.
     #[must_use]
     pub fn regions(&self) -> &[Region] {

@@ -49,7 +49,7 @@ fn inside(regions: &[Region], at: usize) -> bool {
     regions.iter().any(|region| region.range.contains(&at))
 }
 
-/// ``` and ~~~ blocks; an unclosed one runs to the end.
+/// Blocks fenced by three backticks or tildes; an unclosed one runs to the end.
 fn fences(text: &str, regions: &mut Vec<Region>) {
     let mut open: Option<(usize, &str)> = None;
     let mut at = 0;
@@ -71,7 +71,7 @@ fn fences(text: &str, regions: &mut Vec<Region>) {
     }
 }
 
-/// `…` within one line.
+/// Between single backticks within one line.
 fn inline_code(text: &str, regions: &mut Vec<Region>) {
     let mut open: Option<usize> = None;
     for (at, byte) in text.bytes().enumerate() {
@@ -251,7 +251,7 @@ fn passage(text: &str, regions: &mut Vec<Region>) {
 static WORK_ON: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
         r"^[^\n:]{0,160}?(?:",
-        r"\b(?:translate|rewrite|rephrase|reword|paraphrase|summari[sz]e|proofread|polish|shorten|correct the|fix the grammar|classify the (?:sentiment|following)|transcribe|reformat|convert the following text)\b",
+        r"\b(?:translate|rewrite|rephrase|reword|paraphrase|summari[sz]e|proofread|polish|shorten|correct the|fix the grammar|classify the (?:sentiment|following)|extract|transcribe|reformat|convert the following text)\b",
         r"|翻译|译成|译为|改写|润色|总结|概括|归纳|摘要|缩写|扩写|校对|纠正|改错|续写|仿写|提取|分类",
         r")[^\n:]{0,120}?(?::|\n)",
     ))

@@ -407,7 +407,7 @@ pub(super) fn check_examples(set: &RuleSet, faults: &mut Vec<Fault>) {
 fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> bool {
     let conversation = staged(rule.place, example.turns());
     let readings: Vec<Reading> =
-        conversation.messages.iter().map(|message| Reading::of(&message.text)).collect();
+        conversation.messages.iter().map(|message| crate::decide::read(set, &message.text).0).collect();
     let Some((last, before)) = readings.split_last() else { return false };
     if rule.is_directive() {
         return crate::decide::states_a_wish(set, rule, last);
