@@ -15,7 +15,8 @@ use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
 use crate::backends::{Answer, BackendError, Call};
 use crate::config::{Config, Model, Source};
-use crate::decide::Snapshot;
+use crate::conversation::Conversation;
+use crate::decide::{Snapshot, decide};
 use crate::embedded;
 use crate::record::Recorder;
 use crate::rules::RuleSet;
@@ -86,7 +87,12 @@ pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("the rules do not load:{}", lines.concat())
     })?;
-    Ok(Snapshot { rules, policy: config.policy() })
+    let snapshot = Snapshot { rules, policy: config.policy() };
+    // Patterns are compiled when first used: better now than on somebody's request.
+    for prompt in ["你好", "Hello"] {
+        let _ = decide(&Conversation::of_prompt(prompt), &snapshot);
+    }
+    Ok(snapshot)
 }
 
 impl App {

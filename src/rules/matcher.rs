@@ -12,7 +12,7 @@ use super::pack::{Rule, Stage};
 use crate::signals::Signals;
 
 /// More literals than this for one pattern, and the prefilter costs more than it saves.
-const MOST_LITERALS: usize = 64;
+const MOST_LITERALS: usize = 250;
 /// Shorter literals are everywhere.
 const SHORTEST_LITERAL: usize = 2;
 
@@ -141,7 +141,7 @@ impl Matcher {
 fn prefixes(pattern: &str) -> Option<Vec<Vec<u8>>> {
     let hir = regex_syntax::parse(pattern).ok()?;
     let mut extractor = Extractor::new();
-    extractor.kind(ExtractKind::Prefix).limit_total(MOST_LITERALS).limit_class(8).limit_repeat(4);
+    extractor.kind(ExtractKind::Prefix).limit_total(MOST_LITERALS).limit_class(12).limit_repeat(4);
     let mut sequence = extractor.extract(&hir);
     sequence.optimize_for_prefix_by_preference();
     let literals = sequence.literals()?;
