@@ -434,6 +434,7 @@ fn read_skill(section: &Section<'_, '_, '_>) -> Option<Skill> {
     let skill = Skill {
         direct: section.number("direct", 0.0, 1.0).unwrap_or_default(),
         thinking: section.number("thinking", 0.0, 1.0).unwrap_or_default(),
+        narrow: false,
     };
     if !(section.has("direct") && section.has("thinking")) {
         section.fault("direct", "expected both direct and thinking");

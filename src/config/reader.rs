@@ -24,11 +24,11 @@ pub struct Fault {
 
 impl fmt::Display for Fault {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let Some(file) = &self.file {
-            write!(out, "{file}:")?;
-        }
-        if let Some(line) = self.line {
-            write!(out, "{line}: ")?;
+        match (&self.file, self.line) {
+            (Some(file), Some(line)) => write!(out, "{file}:{line}: ")?,
+            (Some(file), None) => write!(out, "{file}: ")?,
+            (None, Some(line)) => write!(out, "{line}: ")?,
+            (None, None) => {}
         }
         if !self.key.is_empty() {
             write!(out, "{}: ", self.key)?;

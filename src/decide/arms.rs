@@ -167,9 +167,14 @@ fn misfit(model: &ModelProfile, conversation: &Conversation<'_>, tokens: &Expect
 
 /// Every arm of the fitting models, best first.
 fn ranked(models: &[&ModelProfile], assessment: &Assessment, tokens: &Expected) -> Vec<Arm> {
+    let comparable = models.iter().all(|model| model.skill.is_some_and(|skill| skill.narrow));
     let mut arms: Vec<Arm> = models
         .iter()
-        .flat_map(|model| modes(model).iter().map(|mode| arm(model, *mode, assessment, tokens)))
+        .flat_map(|model| {
+            let skill = model.skill.filter(|skill| comparable || !skill.narrow);
+            let skill = skill.unwrap_or_else(|| skill_by_size(model));
+            modes(model).iter().map(move |mode| arm(model, skill, *mode, assessment, tokens))
+        })
         .collect();
     let cheapest = arms.iter().map(|arm| arm.cost).fold(f64::INFINITY, f64::min);
     for arm in &mut arms {
@@ -188,7 +193,7 @@ fn modes(model: &ModelProfile) -> &'static [Mode] {
     }
 }
 
-fn arm(model: &ModelProfile, mode: Mode, assessment: &Assessment, tokens: &Expected) -> Arm {
+fn arm(model: &ModelProfile, skill: Skill, mode: Mode, assessment: &Assessment, tokens: &Expected) -> Arm {
     let generated = tokens.of_mode(mode);
     #[expect(clippy::cast_precision_loss, reason = "parameter counts as a cost factor")]
     let per_token = model
@@ -199,7 +204,7 @@ fn arm(model: &ModelProfile, mode: Mode, assessment: &Assessment, tokens: &Expec
     Arm {
         model: model.name.clone(),
         thinking: mode,
-        p_success: success(model, mode, assessment),
+        p_success: success(skill, mode, assessment),
         tokens: shown,
         cost: per_token.max(f64::MIN_POSITIVE) * generated,
         utility: 0.0,
@@ -208,8 +213,7 @@ fn arm(model: &ModelProfile, mode: Mode, assessment: &Assessment, tokens: &Expec
 
 /// The model's measured skill, shifted by how much harder this request is than the suite it was measured on.
 /// Thinking adds its gain only to the extent that thinking is expected to help.
-fn success(model: &ModelProfile, mode: Mode, assessment: &Assessment) -> f64 {
-    let skill = model.skill.unwrap_or_else(|| skill_by_size(model));
+fn success(skill: Skill, mode: Mode, assessment: &Assessment) -> f64 {
     let shifted = |accuracy: f64| {
         let accuracy = accuracy.clamp(0.01, 0.99);
         logistic((accuracy / (1.0 - accuracy)).ln() - (assessment.complexity - SUITE_COMPLEXITY))
@@ -238,15 +242,12 @@ fn skill_by_size(model: &ModelProfile) -> Skill {
         (Some(only), None) | (None, Some(only)) => only as f64 / 1e9,
         (None, None) => 8.2,
     };
-    let above = BY_SIZE.iter().position(|(size, ..)| *size >= billions);
-    let (low, high) = match above {
-        Some(0) => return Skill { direct: BY_SIZE[0].1, thinking: BY_SIZE[0].2 },
-        Some(at) => (BY_SIZE[at - 1], BY_SIZE[at]),
-        None => return Skill { direct: BY_SIZE[5].1, thinking: BY_SIZE[5].2 },
-    };
-    let share = (billions.ln() - low.0.ln()) / (high.0.ln() - low.0.ln());
-    let between = |low: f64, high: f64| low + (high - low) * share;
-    Skill { direct: between(low.1, high.1), thinking: between(low.2, high.2) }
+    // The line through the two nearest sizes, also below the smallest; nothing is gained above the largest.
+    let above = BY_SIZE.iter().position(|(size, ..)| *size >= billions).unwrap_or(BY_SIZE.len() - 1).max(1);
+    let (low, high) = (BY_SIZE[above - 1], BY_SIZE[above]);
+    let share = ((billions.max(1e-6).ln() - low.0.ln()) / (high.0.ln() - low.0.ln())).min(1.0);
+    let between = |low: f64, high: f64| (low + (high - low) * share).max(0.02);
+    Skill { direct: between(low.1, high.1), thinking: between(low.2, high.2), narrow: false }
 }
 
 /// The best arm with the settled mode; near-ties go to the cheaper. Where no model has that mode, the best arm.

@@ -130,6 +130,9 @@ pub struct Skill {
     pub direct: f64,
     /// Thinking first.
     pub thinking: f64,
+    /// Measured on a narrow domain of the model's own, so not to be compared with skills measured elsewhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub narrow: bool,
 }
 
 /// What the policy knows of a model.

@@ -1,4 +1,6 @@
-use thinkgate::conversation::Mode;
+use thinkgate::conversation::{Conversation, Mode};
+use thinkgate::decide::decide;
+use thinkgate::policy::Skill;
 
 use crate::support::{SNAPSHOT, of_body, of_prompt, of_turns, verdict};
 
@@ -132,5 +134,14 @@ fn hard_work_goes_to_the_large_model_and_easy_work_to_the_small_one() {
     assert_eq!(model("你好"), "small");
     assert_eq!(model("Who is the author of Harry Potter?"), "small");
     assert_eq!(model("证明对任意素数p，存在无穷多个正整数n使得p整除2^n-n"), "large");
-    assert_eq!(SNAPSHOT.policy.models.len(), 2);
+}
+
+#[test]
+fn a_skill_of_a_narrow_domain_does_not_outrank_a_general_one() {
+    let mut snapshot = SNAPSHOT.clone();
+    let toy = &mut snapshot.policy.models[0];
+    (toy.total_params, toy.active_params) = (Some(1_000_000), Some(1_000_000));
+    toy.skill = Some(Skill { direct: 0.9, thinking: 0.99, narrow: true });
+    let decision = decide(&Conversation::of_prompt("已知x²+2x+1=0，求x的值"), &snapshot);
+    assert_eq!(decision.model, "large", "{:#?}", decision.arms);
 }

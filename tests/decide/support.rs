@@ -13,8 +13,20 @@ pub(crate) static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
     let rules = RuleSet::builtin().unwrap_or_else(|faults| panic!("{faults:#?}"));
     let policy = Policy {
         models: vec![
-            model("small", Architecture::Dense, 600, 600, Skill { direct: 0.30, thinking: 0.40 }),
-            model("large", Architecture::Moe, 30_500, 3_300, Skill { direct: 0.60, thinking: 0.77 }),
+            model(
+                "small",
+                Architecture::Dense,
+                600,
+                600,
+                Skill { direct: 0.30, thinking: 0.40, narrow: false },
+            ),
+            model(
+                "large",
+                Architecture::Moe,
+                30_500,
+                3_300,
+                Skill { direct: 0.60, thinking: 0.77, narrow: false },
+            ),
         ],
         presets: Policy::builtin_presets(),
         preset: "api".into(),
