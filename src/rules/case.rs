@@ -4,7 +4,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{Fault, Source};
+use super::{Fault, Source, tables};
 use crate::conversation::{Conversation, Mode};
 use crate::decide::{Decision, EvidenceKind, Snapshot, Source as DecisionSource, TaskLabel, decide};
 
@@ -72,20 +72,7 @@ struct RawMessage {
 
 pub(super) fn parse(source: &Source, faults: &mut Vec<Fault>) -> Vec<Case> {
     let fault = |message: String| Fault { file: source.name.clone(), line: None, rule: None, message };
-    let table: toml::Table = match toml::from_str(&source.text) {
-        Ok(table) => table,
-        Err(error) => {
-            faults.push(fault(error.to_string().trim().to_owned()));
-            return Vec::new();
-        }
-    };
-    for key in table.keys().filter(|key| *key != "case") {
-        faults.push(fault(format!("unknown key {key:?}; a cases file holds [[case]] tables only")));
-    }
-    let Some(toml::Value::Array(list)) = table.get("case") else {
-        faults.push(fault("no [[case]] in this file".into()));
-        return Vec::new();
-    };
+    let list = tables(source, "case", faults);
     let mut cases = Vec::new();
     for (index, value) in list.iter().enumerate() {
         match read_case(source, index + 1, value) {

@@ -245,6 +245,29 @@ fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
     Ok(sources)
 }
 
+/// The `[[key]]` tables of a file that holds nothing else.
+fn tables(source: &Source, key: &str, faults: &mut Vec<Fault>) -> Vec<toml::Value> {
+    let mut fault =
+        |message: String| faults.push(Fault { file: source.name.clone(), line: None, rule: None, message });
+    let mut table: toml::Table = match toml::from_str(&source.text) {
+        Ok(table) => table,
+        Err(error) => {
+            fault(error.to_string().trim().to_owned());
+            return Vec::new();
+        }
+    };
+    for unknown in table.keys().filter(|found| *found != key) {
+        fault(format!("unknown key {unknown:?}; this file holds [[{key}]] tables only"));
+    }
+    match table.remove(key) {
+        Some(toml::Value::Array(list)) => list,
+        _ => {
+            fault(format!("no [[{key}]] in this file"));
+            Vec::new()
+        }
+    }
+}
+
 fn refuse_duplicates(rules: &[Rule], faults: &mut Vec<Fault>) {
     let mut seen: HashMap<&str, &str> = HashMap::new();
     for rule in rules {

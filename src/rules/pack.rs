@@ -3,7 +3,7 @@
 use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
-use super::{Condition, Fault, Placed, RuleSet, Scene, Source, Strength};
+use super::{Condition, Fault, Placed, RuleSet, Scene, Source, Strength, tables};
 use crate::conversation::{Conversation, Message, Mode, Role};
 use crate::decide::TaskLabel;
 use crate::reading::Reading;
@@ -189,21 +189,7 @@ enum RawTask {
 
 /// Reads one pack; rules with faults are left out and their faults noted.
 pub(super) fn parse(source: &Source, faults: &mut Vec<Fault>) -> Vec<Rule> {
-    let fault = |message: String| Fault { file: source.name.clone(), line: None, rule: None, message };
-    let table: toml::Table = match toml::from_str(&source.text) {
-        Ok(table) => table,
-        Err(error) => {
-            faults.push(fault(error.to_string().trim().to_owned()));
-            return Vec::new();
-        }
-    };
-    for key in table.keys().filter(|key| *key != "rule") {
-        faults.push(fault(format!("unknown key {key:?}; a pack holds [[rule]] tables only")));
-    }
-    let Some(toml::Value::Array(list)) = table.get("rule") else {
-        faults.push(fault("no [[rule]] in this file".into()));
-        return Vec::new();
-    };
+    let list = tables(source, "rule", faults);
     let pack = source.name.trim_end_matches(".toml");
     list.iter().filter_map(|value| read_rule(source, pack, value, faults)).collect()
 }
