@@ -1,0 +1,141 @@
+"""What each training stage shows the model, staged as Qwen3's own training is.
+
+Pre-training: 1 basics in short plain texts, 2 knowledge and STEM (question, working, answer as plain text), 3 longer
+context, with the rotary base raised. Post-training: 4 long-CoT cold start, 5 reinforcement learning (`rl.py`, apart), 6
+fusion of both modes and both switches, 7 general polish.
+"""
+import random
+from collections import defaultdict
+from dataclasses import dataclass
+
+import chains
+import tasks
+from chat import CLOSING, NO_THOUGHT, Chat, prompt, reply
+from wordings import TABLES
+
+SYSTEM = {"en": ("You are a helpful assistant.", "You are Pico."), "zh": ("你是一个有用的助手。", "你是Pico。")}
+
+
+@dataclass(frozen=True)
+class Stage:
+    name: str
+    tokens: float       # where it ends, in millions of tokens seen; a share of the whole run where it is at most 1
+    rope_theta: float
+
+
+STAGES = (
+    Stage("1 basics", 0.6e6, 10_000.0),
+    Stage("2 knowledge and STEM", 2.2e6, 10_000.0),
+    Stage("3 longer context", 2.7e6, 100_000.0),
+    Stage("4 long-CoT cold start", 4.7e6, 100_000.0),
+    Stage("6 thinking-mode fusion", 0.9, 100_000.0),
+    Stage("7 general polish", 1.0, 100_000.0),
+)
+
+
+def stage_at(seen: int, total: int) -> Stage:
+    """The stage after `seen` of `total` tokens."""
+    for stage in STAGES:
+        if seen < (stage.tokens if stage.tokens > 1 else stage.tokens * total):
+            return stage
+    return STAGES[-1]
+
+
+class Source:
+    """Draws training samples: (token ids, how many of them are only read)."""
+
+    # Direct answers to hard questions cannot be learned by models of this size; some are shown, for the form.
+    DIRECT_BY_LEVEL = {1: 1.5, 2: 1.0, 3: 0.4}
+
+    def __init__(self, chat: Chat, seed: int):
+        self.chat, self.seed = chat, seed
+        self.hardness = {cell: 1.0 for cell in tasks.CELLS}  # mean loss of a thinking reply, in nats, smoothed
+
+    def learn(self, losses):
+        """Takes in the summed losses of thinking replies, so that cells still hard are drawn more often."""
+        by_cell = defaultdict(list)
+        for cell, loss in losses:
+            by_cell[cell].append(loss)
+        for cell, values in by_cell.items():
+            self.hardness[cell] += min(1.0, 0.02 * len(values)) * (sum(values) / len(values) - self.hardness[cell])
+
+    def pool(self, number: int, stage: Stage, size: int):
+        """The samples of one pool; the same number, stage and hardness always give the same pool."""
+        r = random.Random(f"{self.seed} {number}")
+        think = [min(2.5, max(0.35, self.hardness[cell])) * (1 + 0.25 * (cell[1] - 1)) for cell in tasks.CELLS]
+        direct = [self.DIRECT_BY_LEVEL[cell[1]] * (0.6 if cell[0] in tasks.EASY else 1.0) for cell in tasks.CELLS]
+        draw = lambda weights: tasks.draw(r, *r.choices(tasks.CELLS, weights)[0], r.choice(("en", "zh")))
+        return [self._sample(r, stage, draw, think, direct) for _ in range(size)]
+
+    def _sample(self, r, stage, draw, think, direct):
+        if stage.name.startswith("1"):
+            return self._plain("", "\n".join(basic(r) for _ in range(r.randint(3, 6))))
+        if stage.name.startswith("2"):
+            if r.random() < 0.2:
+                return self._plain("", "\n".join(basic(r) for _ in range(4)))
+            item = draw(think)
+            return self._plain(item.question + "\n", (item.chain + "\n" if r.random() < 0.7 else "") + item.answer)
+        if stage.name.startswith("3"):
+            items = [draw(think) for _ in range(r.randint(4, 10))]
+            return self._plain("", "\n\n".join(f"{i.question}\n{i.chain}\n{i.answer}" for i in items))
+        if stage.name.startswith("4"):
+            return self._turn(r, draw(think), "think", draw(direct))
+        easy = stage.name.startswith("7") and r.random() < 0.25
+        mode = r.choices(("think", "hard", "soft", "cut"), (0.46, 0.27, 0.19, 0.08))[0]
+        if easy:
+            item = tasks.draw(r, r.choice(("format", "outside", "greet", "follow")), 1, r.choice(("en", "zh")))
+        else:
+            item = draw(think if mode in ("think", "cut") else direct)
+        return self._turn(r, item, mode, draw(direct))
+
+    def _plain(self, read, written):
+        head, tail = self.chat.encode_all([read, written])
+        return head + tail + [self.chat.end_of_text], max(1, len(head)), None
+
+    def _turn(self, r, item, mode, earlier):
+        """A conversation that ends in the item's answer, in one of the ways of asking for thinking or against it."""
+        question, history, system = item.question, item.history, None
+        if not history and r.random() < 0.25:
+            history = ((earlier.question, earlier.answer),)
+            if r.random() < 0.15:
+                history += ((item.question, item.answer),) if r.random() < 0.3 else ((earlier.question, earlier.answer),)
+            if r.random() < 0.3:  # an earlier wish, which the latest one overrules
+                history = ((history[0][0] + r.choice((" /think", " /no_think")), history[0][1]), *history[1:])
+        said = any("/no_think" in asked for asked, _ in history)
+        if r.random() < 0.08:
+            system = r.choice(SYSTEM[item.language])
+        if mode == "soft":
+            question = f"/no_think {question}" if r.random() < 0.1 else f"{question} /no_think"
+        elif mode == "think" and (said or r.random() < 0.25):
+            question = f"/think {question}" if r.random() < 0.1 else f"{question} /think"
+        elif mode == "cut" and said:
+            question += " /think"
+        if mode == "hard":
+            read, written = prompt(question, history, system, thinking=False), f"{item.answer}<|im_end|>"
+        elif mode == "soft":
+            read, written = prompt(question, history, system), f"{NO_THOUGHT}{item.answer}<|im_end|>"
+        else:
+            read, written = prompt(question, history, system), reply(item.chain, item.answer)
+        head, tail = self.chat.encode_all([read, written])
+        if mode == "cut":
+            thought = self.chat.encode(f"<think>\n{item.chain}")
+            kept, closing = thought[:r.randint(2, len(thought))], self.chat.encode(CLOSING)
+            head, tail = head + kept + closing, self.chat.encode(f"{item.answer}<|im_end|>")
+        return head + tail, len(head), (item.kind, item.level) if mode == "think" else None
+
+
+def basic(r: random.Random) -> str:
+    """One line of stage 1: a spelling, a small sum, a fact."""
+    roll, language = r.random(), r.choice(("en", "zh"))
+    if roll < 0.3:
+        word = tasks._word(r, r.choice((1, 1, 2)))
+        return r.choice((f"{word}: {' '.join(word)}", f"{chains.numbered(word)}: {chains.numbered_back(word)}", f"{word}: {word[::-1]}"))
+    if roll < 0.65:
+        a, b = (r.randint(0, 10 ** r.choice((1, 1, 2)) - 1) for _ in range(2))
+        return r.choice((f"{a}+{b}={a + b}", f"{max(a, b)}-{min(a, b)}={abs(a - b)}", f"{a % 10}*{b % 10}={a % 10 * (b % 10)}",
+                         f"{a % 10 * (b % 9 + 1)}/{b % 9 + 1}={a % 10}"))
+    if roll < 0.93:
+        return tasks.draw(r, r.choice(("capital", "translate", "opposite", "fact")), 1, language).chain
+    start = r.randrange(7)
+    days = tasks.DAYS[language]
+    return " ".join(f"{at} {days[(start + at) % 7]}" for at in range(r.randint(2, 7)))

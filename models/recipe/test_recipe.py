@@ -1,0 +1,136 @@
+"""Is what the pico models are taught and tested with true, held out, and always the same?
+
+Needs no torch: `python -m pytest models/recipe`.
+"""
+import datetime
+import json
+import random
+import re
+from pathlib import Path
+
+import pytest
+
+import questions
+import tasks
+from wordings import TEMPLATES
+
+EVAL = Path(__file__).parent.parent / "eval"
+ALL = tasks.CELLS + tasks.BEYOND
+
+
+def drawn(cell, count=40, **how):
+    r = random.Random(f"{cell}")
+    return [tasks.draw(r, *cell, language, **how) for language in ("en", "zh") for _ in range(count)]
+
+
+@pytest.mark.parametrize("cell", ALL, ids=lambda cell: f"{cell[0]}-{cell[1]}")
+def test_every_step_of_a_chain_holds(cell):
+    for item in drawn(cell):
+        for step in re.split(r"[\s:：;月算]+", item.chain):
+            if sums := re.fullmatch(r"([\d()+*/-]+)((?:=-?\d+)+)", step.split("x=")[-1]):
+                left, *right = sums[1], *map(int, sums[2][1:].split("="))
+                assert all(eval(left) == value for value in right), f"{step} in {item}"
+
+
+INDEPENDENT = {
+    "add": lambda q: str(sum(map(int, re.findall(r"\d+", q)))),
+    "mul": lambda q: str(int(re.findall(r"\d+", q)[0]) * int(re.findall(r"\d+", q)[1])),
+    "chain": lambda q: str(eval(re.search(r"\d+(?:[+-]\d+)+", q)[0])),
+    "sort": lambda q: sorted(map(int, re.findall(r"\d+", q))),
+}
+
+
+@pytest.mark.parametrize("cell", [cell for cell in ALL if cell[0] in INDEPENDENT], ids=lambda cell: f"{cell[0]}-{cell[1]}")
+def test_answers_are_what_the_question_asks(cell):
+    for item in drawn(cell):
+        expected = INDEPENDENT[cell[0]](item.question)
+        found = sorted(map(int, item.answer.split(", "))) if cell[0] == "sort" else item.answer
+        assert found == expected, item
+
+
+@pytest.mark.parametrize("level", (1, 2, 3))
+def test_programs_print_the_answer(level, capsys):
+    for item in drawn(("code", level)):
+        exec(item.key)
+        assert capsys.readouterr().out.strip() == item.answer, item
+
+
+@pytest.mark.parametrize("level", (1, 2, 3))
+def test_boolean_answers_are_pythons(level):
+    for item in drawn(("bool", level)):
+        assert str(eval(item.key)) == item.answer, item
+
+
+@pytest.mark.parametrize("level", (1, 2, 3))
+def test_letters_are_where_the_answer_says(level):
+    for item in drawn(("reverse", level)):
+        assert item.answer == item.key[::-1]
+    for item in drawn(("count", level)):
+        letter = re.findall(r"([a-z])\d", item.chain)
+        assert len(letter) == int(item.answer) and all(item.key.count(x) == len(letter) for x in letter)
+
+
+def test_weekdays_agree_with_the_calendar():
+    monday = datetime.date(2026, 11, 23)
+    for level in (1, 2, 3):
+        for item in drawn(("date", level)):
+            if len(item.key.split()) == 2:
+                today, distance = map(int, item.key.split())
+                assert item.answer == tasks.DAYS[item.language][(monday + datetime.timedelta(days=today + distance)).weekday()]
+            else:
+                month, day, distance = map(int, item.key.split())
+                then = datetime.date(2027, month + 1, day) + datetime.timedelta(days=distance)
+                assert item.answer == (f"{tasks.MONTHS[then.month - 1]} {then.day}" if item.language == "en" else f"{then.month}月{then.day}日")
+
+
+@pytest.mark.parametrize("cell", tasks.CELLS, ids=lambda cell: f"{cell[0]}-{cell[1]}")
+def test_held_out_values_are_never_trained_on(cell):
+    if cell[0] in tasks.RECALL:
+        return
+    trained = {item.key for item in drawn(cell, 100)}
+    tested = {item.key for item in drawn(cell, 20, test=True)}
+    assert not trained & tested
+    assert all(tasks.held_out(cell[0], key) for key in tested)
+
+
+def test_unseen_wordings_are_unseen():
+    plain = lambda template: re.sub(r"[\W_]+", "", template).lower()
+    for variant, languages in TEMPLATES.items():
+        for language, split in languages.items():
+            assert len(split["unseen"]) >= 8, variant
+            assert not {plain(t) for t in split["seen"]} & {plain(t) for t in split["unseen"]}, (variant, language)
+
+
+def test_the_committed_questions_are_the_generated_ones():
+    single = list(questions.cells_set("single", 101, tasks.CELLS, questions.PER_CELL))
+    committed = [json.loads(line) for line in open(EVAL / "single.jsonl", encoding="utf-8")]
+    assert committed == single
+    assert len(committed) >= 3000
+
+
+def test_every_committed_question_has_an_answer_its_checker_accepts():
+    for path in EVAL.glob("*.jsonl"):
+        for line in open(path, encoding="utf-8"):
+            row = json.loads(line)
+            assert questions.is_right(row["checker"], row["checker"]["answer"]), f"{path.name} {row['id']}"
+            assert not questions.is_right(row["checker"], "no"), f"{path.name} {row['id']}"
+
+
+@pytest.mark.parametrize("checker, answer, right", [
+    ({"type": "roots", "answer": "x=-1"}, "x=-1", True),
+    ({"type": "roots", "answer": "x=2 or x=3"}, "x=3或x=2", True),
+    ({"type": "roots", "answer": "x=2 or x=3"}, "x=2", False),
+    ({"type": "roots", "answer": "x=2 or x=3"}, "2, 3", False),
+    ({"type": "json", "answer": '{"name":"Tom","age":5}'}, '{"age": 5, "name": "Tom"}', True),
+    ({"type": "json", "answer": '{"name":"Tom","age":5}'}, '{"name":"Tom"', False),
+    ({"type": "exact", "answer": "5"}, " 5 ", True),
+    ({"type": "exact", "answer": "5"}, "55", False),
+    ({"type": "exact", "answer": "5"}, None, False),
+])
+def test_checkers(checker, answer, right):
+    assert questions.is_right(checker, answer) == right
+
+
+def test_a_seed_always_draws_the_same():
+    draw = lambda: [tasks.draw(r, *r.choice(tasks.CELLS), r.choice(("en", "zh"))) for r in [random.Random(5)] for _ in range(200)]
+    assert draw() == draw()
