@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Sets up and runs every test: Rust, the shipped rules, and the official Python client against the real binary.
+# Sets up and runs every test: Rust, the shipped rules, the official Python client against the real binary, the questions of
+# the embedded models.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -37,5 +38,8 @@ if [ ! -x $python ]; then
 fi
 $python -m pip install --quiet --disable-pip-version-check -r tests/sdk/requirements.txt
 THINKGATE_BIN="$thinkgate" $python -m pytest -q tests/sdk
+
+step "Questions that the embedded models are taught and tested with"
+$python -m pytest -q -p no:cacheprovider models/recipe
 
 step "All tests passed"

@@ -120,6 +120,32 @@ fn greedy_continuations_equal_the_reference_with_a_cache() {
 }
 
 #[test]
+fn whole_greedy_replies_equal_the_reference() {
+    for name in MODELS {
+        let engine = Engine::load_folder(&folder(name), Options::default()).unwrap();
+        let model = load(name);
+        let rows = golden(&format!("{name} replies"));
+        assert_eq!(rows.len(), 50);
+        for row in rows {
+            let chat = Chat {
+                messages: row["messages"].as_array().unwrap().clone(),
+                thinking: row["thinking"].as_bool().unwrap(),
+                ..Chat::default()
+            };
+            let mut next = engine.encode(&chat).unwrap();
+            assert_eq!(next, ids(&row["ids"]), "{name} {}", row["messages"]);
+            let mut cache = KvCache::new(model.config());
+            for expected in ids(&row["reply"]) {
+                let span = Span { tokens: &next, cache: &mut cache, wanted: Wanted::Last };
+                let output = model.forward(&mut [span]).unwrap();
+                assert_eq!(most_likely(&output.logits), expected, "{name} {}", row["messages"]);
+                next = vec![expected];
+            }
+        }
+    }
+}
+
+#[test]
 fn the_gate_chooses_the_reference_experts() {
     let model = load("pico-moe");
     for row in golden("pico-moe") {

@@ -105,10 +105,11 @@ def experts(bench, rows, texts):
     counts = [defaultdict(Counter) for _ in bench.model.model.layers]
     for row, text in zip(rows, texts):
         ids = torch.tensor([bench.chat.encode(rendered(row, True) + text)])
-        real = bench.model
-        x = real.model.embed_tokens(ids)
-        for layer, seen in zip(real.model.layers, counts):
-            x = layer(x, real.cos[:ids.shape[1]], real.sin[:ids.shape[1]])
+        model = bench.model
+        cos, sin, mask = model.sight(torch.arange(ids.shape[1])[None], torch.zeros_like(ids))
+        x = model.model.embed_tokens(ids)
+        for layer, seen in zip(model.model.layers, counts):
+            x = layer(x, cos, sin, mask)
             seen[row["kind"]].update(layer.mlp.chosen.reshape(-1).tolist())
     out = []
     for seen in counts:

@@ -22,7 +22,7 @@ class Shape:
     ffn: int = 256                # dense: the width; MoE: each expert's
     experts: int = 0
     experts_per_token: int = 2
-    vocabulary: int = 1792
+    vocabulary: int = 1536
     context: int = 1024
     rope_theta: float = 100_000.0
     eps: float = 1e-6
@@ -71,7 +71,7 @@ class Attention(nn.Module):
         self.k_proj, self.v_proj = linear(s.hidden, s.kv_heads * s.head_dim), linear(s.hidden, s.kv_heads * s.head_dim)
         self.q_norm, self.k_norm = Norm(s.head_dim, s.eps), Norm(s.head_dim, s.eps)
 
-    def forward(self, x, cos, sin, cache=None, mask=None):
+    def forward(self, x, cos, sin, mask, cache=None):
         s, (batch, length, _) = self.s, x.shape
         split = lambda y: y.view(batch, length, -1, s.head_dim)
         q = rotate(self.q_norm(split(self.q_proj(x))).transpose(1, 2), cos, sin)
@@ -81,14 +81,13 @@ class Attention(nn.Module):
             k, v = cache(k, v)
         groups = s.heads // s.kv_heads
         k, v = k.repeat_interleave(groups, 1), v.repeat_interleave(groups, 1)
-        if mask is None and x.device.type == "cpu" and length <= 256:
+        if cache is None and x.device.type == "cpu":
             # Plain products: on CPU twice as fast for short sequences as the fused kernel, whose bf16 path is slow.
             flat = lambda y: y.reshape(batch * s.heads, length, s.head_dim)
-            hidden = torch.full((length, length), float("-inf"), dtype=q.dtype).triu(1)
-            scores = torch.baddbmm(hidden, flat(q * s.head_dim**-0.5), flat(k).transpose(1, 2))
+            scores = torch.baddbmm(mask.reshape(-1, length, length), flat(q * s.head_dim**-0.5), flat(k).transpose(1, 2))
             y = (F.softmax(scores, -1) @ flat(v)).view(batch, s.heads, length, s.head_dim)
         else:
-            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+            y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
         return self.o_proj(y.transpose(1, 2).reshape(batch, length, -1))
 
 
@@ -144,8 +143,8 @@ class Block(nn.Module):
         self.self_attn, self.mlp = Attention(s), Moe(s) if s.experts else Dense(s)
         self.input_layernorm, self.post_attention_layernorm = Norm(s.hidden, s.eps), Norm(s.hidden, s.eps)
 
-    def forward(self, x, cos, sin, cache=None, mask=None, real=None):
-        x = x + self.self_attn(self.input_layernorm(x), cos, sin, cache, mask)
+    def forward(self, x, cos, sin, mask, cache=None, real=None):
+        x = x + self.self_attn(self.input_layernorm(x), cos, sin, mask, cache)
         return x + self.mlp(self.post_attention_layernorm(x), real)
 
 
@@ -174,19 +173,30 @@ class Model(nn.Module):
         self.cos, self.sin = self.cos.to(device), self.sin.to(device)
         return self.to(device)
 
-    def token_losses(self, ids, labels, real=None):
-        """Cross entropy at every supervised position of `ids` [batch, length].
+    def sight(self, positions, branches):
+        """Rotary tables and attention mask of training: a token sees its prompt and what came before in its own branch."""
+        length = positions.shape[1]
+        dtype = self.model.embed_tokens.weight.dtype
+        seen = (branches[:, None, :] == 0) | (branches[:, None, :] == branches[:, :, None])
+        seen &= torch.ones(length, length, dtype=torch.bool, device=positions.device).tril()
+        mask = torch.zeros(seen.shape, dtype=dtype, device=positions.device).masked_fill_(~seen, float("-inf"))
+        return self.cos[positions][:, None], self.sin[positions][:, None], mask[:, None].repeat(1, self.shape.heads, 1, 1)
 
-        `labels` are already shifted, -100 where nothing is supervised; `real` masks out padding.
+    def token_losses(self, ids, labels, positions, branches):
+        """Cross entropy at every supervised position, in order; all arguments are [batch, length].
+
+        `labels` are already shifted, -100 where nothing is supervised. `branches` numbers the replies to a prompt, whose own
+        tokens are 0; -1 is padding.
         """
-        cos, sin = self.cos[: ids.shape[1]], self.sin[: ids.shape[1]]
+        cos, sin, mask = self.sight(positions, branches)
+        real = branches >= 0
         at = (labels.reshape(-1) != -100).nonzero().squeeze(1)
         x = self.model.embed_tokens(ids)
         *layers, last = self.model.layers
         for layer in layers:
-            x = layer(x, cos, sin, real=real)
+            x = layer(x, cos, sin, mask, real=real)
         # Nothing but the loss reads the last layer, so its MLP runs where there is a loss: a third of the positions.
-        x = x + last.self_attn(last.input_layernorm(x), cos, sin)
+        x = x + last.self_attn(last.input_layernorm(x), cos, sin, mask)
         x = x.reshape(-1, self.shape.hidden).index_select(0, at)
         x = self.model.norm(x + last.mlp(last.post_attention_layernorm(x)))
         logits = x @ self.model.embed_tokens.weight.t()
@@ -243,7 +253,7 @@ def generate(model: Model, prompts: list[list[int]], most: int, eos: int, temper
             def cache(k, v, kept=kept):
                 kept[0][:, :, start:start + length], kept[1][:, :, start:start + length] = k, v
                 return kept[0][:, :, :start + length], kept[1][:, :, :start + length]
-            x = layer(x, cos, sin, cache, mask[:, None])
+            x = layer(x, cos, sin, mask[:, None], cache)
         logits = (model.model.norm(x[:, -1]) @ model.model.embed_tokens.weight.t()).float()
         if temperature > 0:
             following = torch.multinomial(F.softmax(logits / temperature, -1), 1, generator=rng).squeeze(1)

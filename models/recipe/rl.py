@@ -35,7 +35,8 @@ def losses(model, chat, prompts, replies, advantages, total):
             ids[row, :len(both)] = torch.tensor(both)
             labels[row, read - 1:len(both) - 1] = ids[row, read:len(both)]
             weight += [advantages[at]] * len(replies[at])
-        each = model.token_losses(ids, labels, ids != chat.end_of_text)
+        real = torch.where(ids != chat.end_of_text, 0, -1)
+        each = model.token_losses(ids, labels, torch.arange(length).expand_as(ids), real)
         yield (each * torch.tensor(weight)).sum() / total
 
 

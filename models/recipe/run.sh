@@ -26,15 +26,15 @@ done_once "$runs/tokenizer.json" "$python" tokenizer.py "$runs/tokenizer.json"
 "$python" questions.py ../eval
 
 # The MoE on one core. On the other: the dense model, the MoE's dense twin, and the MoE stopped where the twin stops.
-train moe moe --tokens 22e6 --keep 6e6 & moe=$!
-train dense dense --tokens 22e6 --keep 6e6
-train twin twin --tokens 10e6
-until [ -e "$runs/moe/kept-6000000.pt" ]; do sleep 5; done
-train moe-half moe --tokens 10e6 --from "$runs/moe/kept-6000000.pt"
+train moe moe --tokens 16e6 --keep 4.5e6 & moe=$!
+train dense dense --tokens 18e6
+train twin twin --tokens 8e6
+until [ -e "$runs/moe/kept-4500000.pt" ]; do sleep 5; done
+train moe-half moe --tokens 8e6 --from "$runs/moe/kept-4500000.pt"
 
 # Stage 5, and as many CPU-minutes of plain training for comparison.
 done_once "$runs/dense-rl/final.pt" "$python" rl.py "$runs/dense/final.pt" --out "$runs/dense-rl" --tokenizer "$runs/tokenizer.json"
-train dense-control dense --tokens 24e6 --from "$runs/dense/checkpoint.pt"
+train dense-control dense --tokens 20e6 --from "$runs/dense/checkpoint.pt"
 wait $moe
 
 for name in dense moe; do

@@ -24,10 +24,10 @@ class Stage:
 
 
 STAGES = (
-    Stage("1 basics", 0.6e6, 10_000.0),
-    Stage("2 knowledge and STEM", 2.2e6, 10_000.0),
-    Stage("3 longer context", 2.7e6, 100_000.0),
-    Stage("4 long-CoT cold start", 4.7e6, 100_000.0),
+    Stage("1 basics", 0.4e6, 10_000.0),
+    Stage("2 knowledge and STEM", 1.4e6, 10_000.0),
+    Stage("3 longer context", 1.7e6, 100_000.0),
+    Stage("4 long-CoT cold start", 3.2e6, 100_000.0),
     Stage("6 thinking-mode fusion", 0.9, 100_000.0),
     Stage("7 general polish", 1.0, 100_000.0),
 )
@@ -41,8 +41,28 @@ def stage_at(seen: int, total: int) -> Stage:
     return STAGES[-1]
 
 
+@dataclass(frozen=True)
+class Branch:
+    """One continuation of a prompt: tokens that are read only, then tokens that are learned."""
+
+    read: list[int]
+    written: list[int]
+    cell: tuple | None = None   # of a thinking reply
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A prompt and one or more replies to it. Replies do not see each other, so a prompt read once serves both modes."""
+
+    prompt: list[int]
+    branches: tuple[Branch, ...]
+
+    def __len__(self):
+        return len(self.prompt) + sum(len(b.read) + len(b.written) for b in self.branches)
+
+
 class Source:
-    """Draws training samples: (token ids, how many of them are only read)."""
+    """Draws training samples."""
 
     # Direct answers to hard questions cannot be learned by models of this size; some are shown, for the form.
     DIRECT_BY_LEVEL = {1: 1.5, 2: 1.0, 3: 0.4}
@@ -81,47 +101,44 @@ class Source:
         if stage.name.startswith("4"):
             return self._turn(r, draw(think), "think", draw(direct))
         easy = stage.name.startswith("7") and r.random() < 0.25
-        mode = r.choices(("think", "hard", "soft", "cut"), (0.46, 0.27, 0.19, 0.08))[0]
+        mode = r.choices(("both", "think", "soft", "cut"), (0.66, 0.08, 0.18, 0.08))[0]
         if easy:
             item = tasks.draw(r, r.choice(("format", "outside", "greet", "follow")), 1, r.choice(("en", "zh")))
         else:
-            item = draw(think if mode in ("think", "cut") else direct)
+            item = draw(direct if mode == "soft" or mode == "both" and r.random() < 0.45 else think)
         return self._turn(r, item, mode, draw(direct))
 
     def _plain(self, read, written):
         head, tail = self.chat.encode_all([read, written])
-        return head + tail + [self.chat.end_of_text], max(1, len(head)), None
+        head, tail = head or tail[:1], (tail if head else tail[1:]) + [self.chat.end_of_text]
+        return Sample(head, (Branch([], tail),))
 
     def _turn(self, r, item, mode, earlier):
-        """A conversation that ends in the item's answer, in one of the ways of asking for thinking or against it."""
+        """A conversation that ends in the item's answer: thought through, direct, both, or with the thought cut short."""
         question, history, system = item.question, item.history, None
         if not history and r.random() < 0.25:
             history = ((earlier.question, earlier.answer),)
-            if r.random() < 0.15:
-                history += ((item.question, item.answer),) if r.random() < 0.3 else ((earlier.question, earlier.answer),)
             if r.random() < 0.3:  # an earlier wish, which the latest one overrules
-                history = ((history[0][0] + r.choice((" /think", " /no_think")), history[0][1]), *history[1:])
+                history = ((earlier.question + r.choice((" /think", " /no_think")), earlier.answer),)
         said = any("/no_think" in asked for asked, _ in history)
         if r.random() < 0.08:
             system = r.choice(SYSTEM[item.language])
+        if mode in ("soft", "think") and r.random() < 0.15:  # a lasting wish, obeyed or overruled
+            system, said = r.choice(SYSTEM[item.language]) + " /no_think", True
         if mode == "soft":
-            question = f"/no_think {question}" if r.random() < 0.1 else f"{question} /no_think"
-        elif mode == "think" and (said or r.random() < 0.25):
+            if not (system or "").endswith("/no_think") or any("/think" in asked for asked, _ in history):
+                question = f"/no_think {question}" if r.random() < 0.1 else f"{question} /no_think"
+        elif said or mode == "think":
             question = f"/think {question}" if r.random() < 0.1 else f"{question} /think"
-        elif mode == "cut" and said:
-            question += " /think"
-        if mode == "hard":
-            read, written = prompt(question, history, system, thinking=False), f"{item.answer}<|im_end|>"
-        elif mode == "soft":
-            read, written = prompt(question, history, system), f"{NO_THOUGHT}{item.answer}<|im_end|>"
-        else:
-            read, written = prompt(question, history, system), reply(item.chain, item.answer)
-        head, tail = self.chat.encode_all([read, written])
+        before, thought, answer, empty = self.chat.encode_all(
+            [prompt(question, history, system), f"<think>\n{item.chain}", f"{item.answer}<|im_end|>", NO_THOUGHT])
+        whole = Branch([], self.chat.encode(reply(item.chain, item.answer)), (item.kind, item.level))
+        if mode == "soft":
+            return Sample(before, (Branch([], empty + answer),))
         if mode == "cut":
-            thought = self.chat.encode(f"<think>\n{item.chain}")
-            kept, closing = thought[:r.randint(2, len(thought))], self.chat.encode(CLOSING)
-            head, tail = head + kept + closing, self.chat.encode(f"{item.answer}<|im_end|>")
-        return head + tail, len(head), (item.kind, item.level) if mode == "think" else None
+            kept = thought[:r.randint(2, len(thought))]
+            return Sample(before + kept + self.chat.encode(CLOSING), (Branch([], answer),))
+        return Sample(before, (whole, Branch(empty, answer)) if mode == "both" else (whole,))
 
 
 def basic(r: random.Random) -> str:

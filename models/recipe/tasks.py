@@ -472,7 +472,7 @@ RELATIONS = (  # comparative, its inverse, superlative, its inverse
 def logic(d, level):
     names = _names(d, {2: 3, 3: 5, 4: 7}[level])
     more, less, most, least = d.say(*d.r.choice(RELATIONS))
-    clues = []
+    over, clues = d.say(" > ", ">"), []  # spaced as the names are in the text, so that they are the same tokens
     for at in range(len(names) - 1):
         high, low = names[at], names[at + 1]
         form = d.r.random()
@@ -480,11 +480,11 @@ def logic(d, level):
             text = f"{high} is {more} than {low}." if form < 0.75 else f"{low} is {less} than {high}."
         else:
             text = f"{high}比{low}{more}。" if form < 0.6 else f"{low}比{high}{less}。" if form < 0.85 else f"{low}没有{high}{more}。"
-        clues.append((f"{high}>{low}", text))
+        clues.append((high + over + low, text))
     d.r.shuffle(clues)
     top = d.r.random() < 0.5
     question = d.ask("logic_top", clues=d.say(" ", "").join(text for _, text in clues), most=most if top else least)
-    chain = " ".join(short for short, _ in clues) + ": " + ">".join(names)
+    chain = d.say(" ; ", " ").join(short for short, _ in clues) + d.say(" : ", ": ") + over.join(names)
     return dict(question=question, chain=chain, answer=names[0] if top else names[-1], key="".join(text for _, text in clues) + most * top)
 
 

@@ -12,7 +12,7 @@ import tasks
 from chat import CLOSING, MARKERS
 from wordings import TABLES, TEMPLATES
 
-VOCABULARY = 1792
+VOCABULARY = 1536
 # Qwen's pre-tokenizer: words with their leading space, digits one by one, punctuation, white space.
 PIECES = Regex(r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+")
 

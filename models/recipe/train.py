@@ -24,14 +24,14 @@ SHAPES = {
 POOL = 1600            # samples sorted by length together, so that batches carry little padding
 WARM_UP = 0.3e6        # tokens
 DECAY = 0.35           # share of the run over which the rates fall to almost nothing
-BALANCE = 0.01
+BALANCE = 0.02
 
 
 def batches(samples, most, r):
     """Groups samples of like length into batches of at most `most` tokens, in random order."""
     groups, group = [], []
-    for sample in sorted(samples, key=lambda sample: len(sample[0])):
-        length = -(-len(sample[0]) // 8) * 8
+    for sample in sorted(samples, key=len):
+        length = padded(len(sample))
         if group and length * (len(group) + 1) > most:
             groups.append(group)
             group = []
@@ -41,15 +41,33 @@ def batches(samples, most, r):
     return groups
 
 
-def tensors(group, pad, context):
-    length = min(context, -(-max(len(ids) for ids, _, _ in group) // 8) * 8)
-    ids = torch.full((len(group), length), pad)
-    labels, real = torch.full((len(group), length), -100), torch.zeros(len(group), length, dtype=torch.bool)
-    for row, (sample, read, _) in enumerate(group):
-        sample = torch.tensor(sample[:length])
-        ids[row, :len(sample)], real[row, :len(sample)] = sample, True
-        labels[row, read - 1:len(sample) - 1] = sample[read:]
-    return ids, labels, real
+def padded(length):
+    return -(-length // 8) * 8
+
+
+def tensors(group, pad):
+    """What the model reads and should say, all [samples, length]: ids, labels, positions, branch numbers (0 is the prompt,
+    -1 padding). And every branch's cell and count of labels, in the order of the labels."""
+    length = padded(max(map(len, group)))
+    ids, labels = torch.full((len(group), length), pad), torch.full((len(group), length), -100)
+    positions, branches = torch.zeros(len(group), length, dtype=torch.long), torch.full((len(group), length), -1)
+    counts = []
+    for row, sample in enumerate(group):
+        start = end = len(sample.prompt)
+        ids[row, :end], positions[row, :end], branches[row, :end] = torch.tensor(sample.prompt), torch.arange(end), 0
+        for number, branch in enumerate(sample.branches, 1):
+            tokens = branch.read + branch.written
+            at = slice(end, end + len(tokens))
+            ids[row, at], branches[row, at] = torch.tensor(tokens), number
+            positions[row, at] = torch.arange(start, start + len(tokens))
+            # A token is learned at the place before it; a branch's first token at the prompt's last place.
+            learned = torch.tensor(branch.written)
+            first = end + len(branch.read)
+            labels[row, start - 1 if first == end else first - 1] = learned[0]
+            labels[row, first:at.stop - 1] = learned[1:]
+            counts.append((branch.cell, len(branch.written)))
+            end = at.stop
+    return ids, labels, positions, branches, counts
 
 
 def rate(seen, total):
@@ -113,14 +131,15 @@ def main():
         samples = source.pool(pool, stage, POOL)
         cells = []
         for group in batches(samples, arguments.batch, random.Random(f"{arguments.seed} order {pool}")):
-            ids, labels, real = (t.to(arguments.device) for t in tensors(group, chat.end_of_text, model.shape.context))
-            each = model.token_losses(ids, labels, real)
+            *given, counts = tensors(group, chat.end_of_text)
+            ids, labels, positions, branches = (t.to(arguments.device) for t in given)
+            each = model.token_losses(ids, labels, positions, branches)
             (each.mean() + BALANCE * model.balance_loss()).backward()
             optimizer.step(rate(seen, total))
-            seen, step = seen + int(real.sum()), step + 1
+            seen, step = seen + int((branches >= 0).sum()), step + 1
             losses.append(each.detach().mean().item())
-            counts = (labels != -100).sum(1).tolist()
-            cells += [(cell, part.sum().item()) for (_, _, cell), part in zip(group, each.detach().split(counts)) if cell]
+            parts = each.detach().split([count for _, count in counts])
+            cells += [(cell, part.sum().item()) for (cell, _), part in zip(counts, parts) if cell]
             if step % 50 == 0:
                 balance = float(model.balance_loss())
                 say(f"step {step} tokens {seen} loss {sum(losses) / len(losses):.4f}" + (f" balance {balance:.3f}" if balance else ""))
