@@ -13,8 +13,10 @@ import matplotlib
 matplotlib.use("svg")
 import matplotlib.pyplot as plt
 
-from evaluate import mean
-from routing import MIXES, joined, room
+import tasks
+from evaluate import MOST, mean
+from questions import PER_CELL
+from routing import MIXES, joined, room, score, weights
 from train import SHAPES
 
 SHIPPED = ("pico-dense", "pico-moe")
@@ -60,15 +62,15 @@ def by_cell(results):
     rows = []
     sets = {m: results[m]["sets"]["single"] + results[m]["sets"]["fresh"] for m in SHIPPED}
     for cell in dict.fromkeys((e["kind"], e["level"]) for e in sets[SHIPPED[0]]):
-        pick = {"kind": cell[0], "level": cell[1]}
         distinct = len({e["key"] for e in sets[SHIPPED[0]] if (e["kind"], e["level"]) == cell})
         cells = []
         for m in SHIPPED:
             entries = [e for e in sets[m] if (e["kind"], e["level"]) == cell]
             cells += [both(entries), " / ".join(both(entries, language=language) for language in ("en", "zh")),
                       " / ".join(f"{mean(e[mode]['tokens'] for e in entries):.0f}" for mode in MODES)]
-        rows.append([pick["kind"], pick["level"], f"{distinct}{' (recall)' if distinct < 30 else ''}", *cells])
-    head = ["kind", "level", "distinct held-out"]
+        recall = cell[0] in tasks.RECALL or distinct < 30
+        rows.append([*cell, f"{distinct}{' (recall)' if recall else ''}", *cells])
+    head = ["kind", "level", "distinct values"]
     for m in SHIPPED:
         head += [m, "en / zh, each thinking / direct", "tokens"]
     return table(head, rows)
@@ -77,7 +79,7 @@ def by_cell(results):
 def routing(results):
     active = {m: results[m]["active"] for m in SHIPPED}
     fitted, fresh = (joined({m: results[m] for m in SHIPPED}, name) for name in ("single", "fresh"))
-    share = lambda value: "not reached" if value is None else f"{100 * value:.0f} %"
+    shown = lambda point: "none" if point is None else f"{percent(point[0])} at {100 * point[1]:.0f} %"
     rows = []
     for mix_name, mix in MIXES.items():
         for label, arms, always in (
@@ -85,9 +87,33 @@ def routing(results):
             ("both models", [(m, mode) for m in SHIPPED for mode in MODES], ("pico-moe", "think")),
         ):
             r = room(fitted, fresh, arms, always, mix, active)
-            rows.append([mix_name, label, percent(r["always"]), f"{percent(r['best'])} at {share(r['best_share'])}", share(r["share_at_equal"]),
-                         share(r["share_at_1"]), share(r["share_at_2"]), f"{percent(r['oracle'])} at {share(r['oracle_share'])}"])
-    return table(["workload", "arms of", "always think, %", "best cell policy", "share at equal", "at −1 point", "at −2 points", "oracle per question"], rows)
+            rows.append([mix_name, label, percent(r["always"]), shown(r["best"]), *map(shown, r["within"]), shown(r["oracle"])])
+    return table(["workload", "arms of", "always think", "best", "fitted at equal", "at −1 point", "at −2 points", "oracle per question"], rows)
+
+
+def routed(results, decisions):
+    """What the router itself reaches on `fresh`: every question answered by the arm it chose."""
+    active = {m: results[m]["active"] for m in SHIPPED}
+    fresh = joined({m: results[m] for m in SHIPPED}, "fresh")
+    chosen = {row["id"]: (row["model"], "think" if row["thinking"]["mode"] == "on" else "direct") for row in decisions}
+    least = min(row["thinking"].get("budget_tokens") or MOST[True] for row in decisions)
+    if least < 128:
+        raise SystemExit(f"a decision grants {least} tokens of thinking, which could cut replies that are scored whole here")
+    rows = []
+    for mix_name, mix in MIXES.items():
+        share = defaultdict(float)
+        for row, weight in zip(fresh, weights(fresh, mix)):
+            share[chosen[row["id"]]] += weight
+        always, cost = score(fresh, mix, lambda row: ("pico-moe", "think"), active)
+        reached, spent = score(fresh, mix, lambda row: chosen[row["id"]], active)
+        alone = {arm: score(fresh, mix, lambda row, arm=arm: arm, active) for arm in ((m, mode) for m in SHIPPED for mode in MODES)}
+        blind = [sum(share[arm] * alone[arm][at] for arm in share) for at in (0, 1)]  # the same arms, dealt out by chance
+        cheap = alone["pico-dense", "direct"]
+        shown = lambda right, spent: f"{percent(right)} at {100 * spent / cost:.0f} %"
+        rows.append([mix_name, shown(always, cost), shown(*cheap), f"**{shown(reached, spent)}**", shown(*blind),
+                     f"{100 * (share['pico-dense', 'think'] + share['pico-moe', 'think']):.0f} %",
+                     f"{100 * (share['pico-moe', 'direct'] + share['pico-moe', 'think']):.0f} %"])
+    return table(["workload", "`pico-moe`, thinking", "`pico-dense`, direct", "routed", "the same arms by chance", "share thinking", "share on `pico-moe`"], rows)
 
 
 def switches(results):
@@ -120,11 +146,30 @@ def hard_half(results, models):
     return table(["hard half of the cells", *models], out)
 
 
-def comparison(results, models, sets=("single", "fresh")):
+def comparison(results, names):
+    """Models side by side on `single`."""
     rows = []
     for label, pick in (("all", {}), ("level 1", {"level": 1}), ("level 2", {"level": 2}), ("level 3", {"level": 3})):
-        rows.append([label, *(both([e for name in sets for e in results[m]["sets"].get(name, [])], **pick) for m in models)])
-    return table(["% right, thinking / direct", *models], rows)
+        rows.append([label, *(both(results[name]["sets"]["single"], **pick) for name in names.values())])
+    return table(["% right, thinking / direct", *names], rows)
+
+
+def rl_verdict(results, runs):
+    before, after, control = (right(results[name]["sets"]["single"], "think") for name in ("dense", "dense-rl", "dense-control"))
+    spent = {name: int((runs / name / "cpu-seconds").read_text().split()[-1]) / 60 for name in ("dense-rl", "dense-control")}
+    shipped = "It did not help enough to ship: the shipped weights have not been through it." if after <= max(before, control) else \
+        "It helped here; the shipped weights have not been through it all the same."
+    return f"Thinking answers right: {percent(before)} % before, {percent(after)} % after {spent['dense-rl']:.0f} CPU-minutes of it, " \
+           f"{percent(control)} % after {spent['dense-control']:.0f} CPU-minutes of plain training instead. {shipped}"
+
+
+def compute(runs):
+    parts = []
+    for name, label in (("dense", "`pico-dense`"), ("moe", "`pico-moe`")):
+        tokens = int(re.findall(r"^done: step \d+, (\d+) tokens", (runs / name / "train.log").read_text("utf-8"), re.M)[-1])
+        minutes = sum(map(int, (runs / name / "cpu-seconds").read_text().split())) / 60
+        parts.append(f"{label} saw {tokens / 1e6:.1f} M tokens in {minutes:.0f} CPU-minutes")
+    return ", ".join(parts) + ", on one core of a shared machine each."
 
 
 def demonstration(results):
@@ -204,9 +249,13 @@ def main(runs: Path, models: Path):
     for at, layer in enumerate(results["pico-moe"]["experts"]):
         picture(pictures / f"experts-{at}.svg", expert_map(layer, at), width=7.2)
     made = {function.__name__: function(results) for function in (shapes, overall, by_cell, routing, switches, budgets, rounding, expert_table, demonstration)}
-    made["twin"] = comparison(results, ("twin", "moe-half"))
+    with open(runs / "decisions.jsonl", encoding="utf-8") as lines:
+        made["routed"] = routed(results, [json.loads(line) for line in lines])
+    made["twin"] = comparison(results, {"dense twin": "twin", "MoE": "moe-half"})
+    made["learning"] = comparison(results, {"MoE stopped early": "moe-half", "pico-moe": "moe", "pico-dense": "dense", "pico-dense, trained on": "dense-control"})
     made["hard_half"] = hard_half(results, SHIPPED)
-    made["rl"] = comparison(results, ("dense-before", "dense-rl", "dense-control"), sets=("single",))
+    made["rl"] = comparison(results, {"pico-dense": "dense", "after RL": "dense-rl", "after more plain training": "dense-control"})
+    made |= {"rl_verdict": rl_verdict(results, runs), "compute": compute(runs), "per_cell": str(PER_CELL), "free": str(len(results["dense"]["sets"]["free"]))}
     text = (Path(__file__).parent / "card.md").read_text("utf-8")
     (models / "README.md").write_text(re.sub(r"\{\{(\w+)\}\}", lambda match: made[match[1]], text), encoding="utf-8")
 

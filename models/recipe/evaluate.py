@@ -2,7 +2,7 @@
 
     python evaluate.py ../pico-moe --eval ../eval --out runs/moe/results.json
 
-Greedy decoding. The weights are the exported ones, so the figures are of what ships.
+Greedy decoding. The weights are the exported ones, so the figures are of what ships. Wrong replies are kept, to be read.
 """
 import argparse
 import json
@@ -79,7 +79,7 @@ def mean(values):
 
 def switch(bench, rows):
     """How often each way of asking for a mode is obeyed, and how often the answer is right then."""
-    thought = lambda text: bool(text.split("</think>")[0].replace("<think>", "").strip()) if "</think>" in text else True
+    thought = lambda text: "<think>" in text and bool(text.split("</think>")[0].replace("<think>", "").strip())
     ways = {
         "template off": (dict(thinking=False), False), "template on": (dict(thinking=True), True),
         "/think": (dict(thinking=True, suffix=" /think"), True), "/no_think": (dict(thinking=True, suffix=" /no_think"), False),
@@ -142,16 +142,16 @@ def main():
     parser.add_argument("model", type=Path)
     parser.add_argument("--eval", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--quick", action="store_true", help="the first set alone, one question in four")
+    parser.add_argument("--brief", action="store_true", help="the set `single` alone, for comparisons")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     chat = Chat(arguments.model / "tokenizer.json")
     bench = Bench(load(arguments.model), chat)
     read = lambda name: [json.loads(line) for line in open(arguments.eval / f"{name}.jsonl", encoding="utf-8")]
     size, active = bench.model.parameters_total_active()
-    results = {"model": arguments.model.name, "parameters": size, "active": active, "sets": {}}
-    for name in ("single",) if arguments.quick else ("single", "fresh", "two-turn", "beyond", "free"):
-        rows = read(name)[::4] if arguments.quick else read(name)
+    results = {"parameters": size, "active": active, "sets": {}}
+    for name in ("single",) if arguments.brief else ("single", "fresh", "two-turn", "beyond", "free"):
+        rows = read(name)
         entries = [{k: row[k] for k in ("id", "kind", "level", "language", "wording")} | {"key": row.get("key", row["id"])} for row in rows]
         for mode, thinking in (("think", True), ("direct", False)):
             answers = bench.answers(rows, thinking)
@@ -161,7 +161,7 @@ def main():
             if name == "single" and mode == "think" and bench.model.shape.experts:
                 results["experts"] = experts(bench, rows[::3], [text for _, _, text in answers[::3]])
         results["sets"][name] = entries
-    if not arguments.quick:
+    if not arguments.brief:
         some = read("single")[::5]
         hard = [row for row in read("fresh") if row["level"] > 1][::3]
         results["switch"] = switch(bench, some)
@@ -175,7 +175,9 @@ def main():
     results["demonstration"] = [{"question": row["messages"][0]["content"], "think": a[2], "direct": b[2]}
                                 for row, a, b in zip(rows, bench.answers(rows, True), bench.answers(rows, False))]
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(results, ensure_ascii=False) + "\n", encoding="utf-8")
+    part = arguments.out.with_suffix(".part")
+    part.write_text(json.dumps(results, ensure_ascii=False) + "\n", encoding="utf-8")
+    part.rename(arguments.out)
 
 
 if __name__ == "__main__":

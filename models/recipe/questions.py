@@ -3,7 +3,7 @@
     python questions.py ../eval
 
 - `single`: every cell in both languages, held-out values, half of the wordings never trained on.
-- `fresh`: the same from another seed, to score what was fitted on `single`.
+- `fresh`: the same from another seed, to score what was fitted on `single`; no question of `single` where there are others.
 - `two-turn`: questions of `single` after an unrelated first turn.
 - `beyond`: longer numbers and words than any trained on.
 - `free` is written by hand and read as it is.
@@ -46,9 +46,9 @@ def is_right(checker: dict, answer: str | None) -> bool:
             raise ValueError(f"unknown checker {other!r}")
 
 
-def cells_set(name, seed, cells, per_cell):
+def cells_set(name, seed, cells, per_cell, avoid=()):
     """Distinct questions of every cell, as far as the cell has them; half in unseen wordings."""
-    r = random.Random(seed)
+    r, avoid = random.Random(seed), {row["messages"][-1]["content"] for row in avoid}
     for kind, level in cells:
         for language in ("en", "zh"):
             seen_before = set()
@@ -56,7 +56,7 @@ def cells_set(name, seed, cells, per_cell):
                 unseen = at % 2 == 1
                 for _ in range(30):
                     item = tasks.draw(r, kind, level, language, test=True, unseen=unseen)
-                    if item.question not in seen_before:
+                    if item.question not in seen_before | avoid:
                         break
                 seen_before.add(item.question)
                 yield row(f"{name}-{kind}-{level}-{language}-{at:02}", item, "unseen" if unseen else "seen")
@@ -73,12 +73,16 @@ def two_turn(rows, seed, every):
         yield source | {"id": "two-turn" + source["id"].removeprefix("single"), "messages": history + source["messages"]}
 
 
-def main(folder: Path):
+def all_sets():
+    """The generated sets by name."""
     single = list(cells_set("single", 101, tasks.CELLS, PER_CELL))
-    sets = {"single": single, "fresh": list(cells_set("fresh", 202, tasks.CELLS, PER_CELL)),
+    return {"single": single, "fresh": list(cells_set("fresh", 202, tasks.CELLS, PER_CELL, avoid=single)),
             "two-turn": list(two_turn(single, 303, 3)), "beyond": list(cells_set("beyond", 404, tasks.BEYOND, 16))}
+
+
+def main(folder: Path):
     folder.mkdir(parents=True, exist_ok=True)
-    for name, rows in sets.items():
+    for name, rows in all_sets().items():
         with open(folder / f"{name}.jsonl", "w", encoding="utf-8") as out:
             for entry in rows:
                 print(json.dumps(entry, ensure_ascii=False), file=out)

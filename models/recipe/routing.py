@@ -48,18 +48,29 @@ def policy(rows, arms, price, active):
 
 
 def room(fitted, fresh, arms, always, mix, active):
-    """What policies over `arms` reach, against `always` one arm. Shares are of that arm's cost."""
+    """What policies over `arms` reach on `fresh` against `always` one arm, as (accuracy, share of that arm's cost).
+
+    Policies and the price that selects among them are both fitted on `fitted`: the cheapest that stays within 0, 1 or 2
+    points of `always` there, and the best.
+    """
+    known, _ = score(fitted, mix, lambda row: always, active)
     accuracy, cost = score(fresh, mix, lambda row: always, active)
-    curve = []
+    tried = []
     for price in PRICES:
         choose = policy(fitted, arms, price / cost, active)
+        tried.append((*score(fitted, mix, choose, active), choose))
+
+    def fresh_score(choose):
         reached, spent = score(fresh, mix, choose, active)
-        curve.append((spent / cost, reached))
-    oracle = score(fresh, mix, lambda row: min(arms, key=lambda arm: (not row[arm[0]][arm[1]]["right"], outcome(row, arm, active)[1])), active)
-    within = lambda slack: min((share for share, reached in curve if reached >= accuracy - slack), default=None)
-    best = max(curve, key=lambda point: (point[1], -point[0]))
-    return {"always": accuracy, "cost": cost, "best": best[1], "best_share": best[0], "share_at_equal": within(0.0), "share_at_1": within(0.01),
-            "share_at_2": within(0.02), "oracle": oracle[0], "oracle_share": oracle[1] / cost, "curve": sorted(set(curve))}
+        return reached, spent / cost
+
+    def within(slack):
+        enough = [(spent, at) for at, (reached, spent, _) in enumerate(tried) if reached >= known - slack]
+        return fresh_score(tried[min(enough)[1]][2]) if enough else None
+    best = max(range(len(tried)), key=lambda at: (tried[at][0], -tried[at][1]))
+    cheapest_right = lambda row: min(arms, key=lambda arm: (not row[arm[0]][arm[1]]["right"], outcome(row, arm, active)[1]))
+    return {"always": accuracy, "cost": cost, "best": fresh_score(tried[best][2]), "within": [within(slack) for slack in (0.0, 0.01, 0.02)],
+            "oracle": fresh_score(cheapest_right)}
 
 
 def joined(results, name):

@@ -3,7 +3,7 @@
 #
 #   models/recipe/run.sh [FOLDER FOR RUNS]
 #
-# Two processes of one thread each; about four CPU-hours in all. Nothing is written to the repository but models/.
+# Two processes of one thread each; about three hours on two cores. Writes the folder for runs, models/ and the engine's fixtures.
 set -euo pipefail
 mkdir -p "${1:-$(dirname "$0")/runs}"
 runs=$(cd "${1:-$(dirname "$0")/runs}" && pwd)
@@ -17,33 +17,37 @@ python=$runs/venv/bin/python
 export MALLOC_MMAP_THRESHOLD_=4000000000 MALLOC_TRIM_THRESHOLD_=8000000000 MALLOC_TOP_PAD_=200000000
 export GLIBC_TUNABLES=glibc.malloc.hugetlb=1 TOKENIZERS_PARALLELISM=false
 
-done_once() { [ -e "$1" ] || "${@:2}"; }
-train() { done_once "$runs/$1/final.pt" "$python" train.py "$2" --out "$runs/$1" --tokenizer "$runs/tokenizer.json" "${@:3}"; }
-judge() { done_once "$runs/$1/results.json" "$python" evaluate.py "$2" --eval ../eval --out "$runs/$1/results.json" "${@:3}"; }
+once() { [ -e "$1" ] || "${@:2}"; }
+train() { once "$runs/$1/final.pt" "$python" train.py "$2" --out "$runs/$1" --tokenizer "$runs/tokenizer.json" "${@:3}"; }
+judge() { once "$runs/$1/results.json" "$python" evaluate.py "$2" --eval ../eval --out "$runs/$1/results.json" "${@:3}"; }
 export_to() { "$python" export.py "$runs/$1/final.pt" "$runs/tokenizer.json" "$2"; }
 
-done_once "$runs/tokenizer.json" "$python" tokenizer.py "$runs/tokenizer.json"
+once "$runs/tokenizer.json" "$python" tokenizer.py "$runs/tokenizer.json"
 "$python" questions.py ../eval
 
 # The MoE on one core. On the other: the dense model, the MoE's dense twin, and the MoE stopped where the twin stops.
-train moe moe --tokens 16e6 --keep 4.5e6 & moe=$!
-train dense dense --tokens 18e6
-train twin twin --tokens 8e6
-until [ -e "$runs/moe/kept-4500000.pt" ]; do sleep 5; done
-train moe-half moe --tokens 8e6 --from "$runs/moe/kept-4500000.pt"
+train moe moe --tokens 15e6 --keep 4e6 & moe=$!
+trap 'pkill -P $moe; kill $moe' EXIT  # or an interrupted run would leave a second writer behind
+train dense dense --tokens 16e6
+train twin twin --tokens 7e6
+until [ -e "$runs/moe/kept-4000000.pt" ]; do kill -0 $moe; sleep 5; done
+train moe-half moe --tokens 7e6 --from "$runs/moe/kept-4000000.pt"
 
-# Stage 5, and as many CPU-minutes of plain training for comparison.
-done_once "$runs/dense-rl/final.pt" "$python" rl.py "$runs/dense/final.pt" --out "$runs/dense-rl" --tokenizer "$runs/tokenizer.json"
-train dense-control dense --tokens 20e6 --from "$runs/dense/checkpoint.pt"
+# Stage 5, and plain training for comparison, both from the finished dense model.
+once "$runs/dense-rl/final.pt" "$python" rl.py "$runs/dense/final.pt" --out "$runs/dense-rl" --tokenizer "$runs/tokenizer.json"
+train dense-control dense --tokens 18e6 --from "$runs/dense/checkpoint.pt"
 wait $moe
+trap - EXIT
 
 for name in dense moe; do
-  export_to "$name" "../pico-$name"
-  judge "$name" "../pico-$name"
+  export_to $name ../pico-$name
+  judge $name ../pico-$name
 done
 for name in twin moe-half dense-rl dense-control; do
-  export_to "$name" "$runs/$name/folder"
-  judge "$name" "$runs/$name/folder" --quick
+  export_to $name "$runs/$name/folder"
+  judge $name "$runs/$name/folder" --brief
 done
-judge dense-before ../pico-dense --quick
+"$python" catalogue.py "$runs" ../catalogue.toml
+cargo run --release --quiet --manifest-path ../../Cargo.toml -- classify ../eval/fresh.jsonl --no-timing --output "$runs/decisions.jsonl"
 "$python" card.py "$runs" ..
+"$python" ../../engine/tests/fixtures/make_golden.py .. ../../engine/tests/fixtures/golden.json

@@ -19,7 +19,7 @@ SYSTEM = {"en": ("You are a helpful assistant.", "You are Pico."), "zh": ("ä½ æ˜
 @dataclass(frozen=True)
 class Stage:
     name: str
-    tokens: float       # where it ends, in millions of tokens seen; a share of the whole run where it is at most 1
+    tokens: float       # where it ends, in tokens seen; a share of the whole run where it is at most 1
     rope_theta: float
 
 
@@ -116,7 +116,7 @@ class Source:
     def _turn(self, r, item, mode, earlier):
         """A conversation that ends in the item's answer: thought through, direct, both, or with the thought cut short."""
         question, history, system = item.question, item.history, None
-        if not history and r.random() < 0.25:
+        if not history and not earlier.history and r.random() < 0.27:
             history = ((earlier.question, earlier.answer),)
             if r.random() < 0.3:  # an earlier wish, which the latest one overrules
                 history = ((earlier.question + r.choice((" /think", " /no_think")), earlier.answer),)
@@ -142,17 +142,25 @@ class Source:
 
 
 def basic(r: random.Random) -> str:
-    """One line of stage 1: a spelling, a small sum, a fact."""
-    roll, language = r.random(), r.choice(("en", "zh"))
-    if roll < 0.3:
-        word = tasks._word(r, r.choice((1, 1, 2)))
-        return r.choice((f"{word}: {' '.join(word)}", f"{chains.numbered(word)}: {chains.numbered_back(word)}", f"{word}: {word[::-1]}"))
-    if roll < 0.65:
-        a, b = (r.randint(0, 10 ** r.choice((1, 1, 2)) - 1) for _ in range(2))
-        return r.choice((f"{a}+{b}={a + b}", f"{max(a, b)}-{min(a, b)}={abs(a - b)}", f"{a % 10}*{b % 10}={a % 10 * (b % 10)}",
-                         f"{a % 10 * (b % 9 + 1)}/{b % 9 + 1}={a % 10}"))
-    if roll < 0.93:
-        return tasks.draw(r, r.choice(("capital", "translate", "opposite", "fact")), 1, language).chain
-    start = r.randrange(7)
-    days = tasks.DAYS[language]
-    return " ".join(f"{at} {days[(start + at) % 7]}" for at in range(r.randint(2, 7)))
+    """One line of stage 1: a spelling, a small sum, a fact. None holds a value that is kept for testing."""
+    while True:
+        roll, language = r.random(), r.choice(("en", "zh"))
+        if roll < 0.3:
+            word = tasks.some_word(r, r.choice((1, 1, 2)))
+            if any(tasks.held_out(kind, word) for kind in ("count", "letter", "reverse")):
+                continue
+            return r.choice((f"{word}: {' '.join(word)}", f"{chains.numbered(word)}: {chains.numbered_back(word)}", f"{word}: {word[::-1]}"))
+        if roll < 0.65:
+            low, high = sorted(r.randint(0, 10 ** r.choice((1, 1, 2)) - 1) for _ in range(2))
+            a, b = low % 10, high % 9 + 1
+            kind, key, line = r.choice((
+                ("add", f"{low}+{high}", r.choice((f"{low}+{high}={low + high}", f"{high}+{low}={low + high}"))),
+                ("sub", f"{high}-{low}", f"{high}-{low}={high - low}"),
+                ("mul", f"{min(a, b)}*{max(a, b)}", r.choice((f"{a}*{b}={a * b}", f"{b}*{a}={a * b}", f"{a * b}/{b}={a}")))))
+            if tasks.held_out(kind, key):
+                continue
+            return line
+        if roll < 0.93:
+            return tasks.draw(r, r.choice(("capital", "translate", "opposite", "fact")), 1, language).chain
+        start, days = r.randrange(7), tasks.DAYS[language]
+        return " ".join(f"{at} {days[(start + at) % 7]}" for at in range(r.randint(2, 7)))

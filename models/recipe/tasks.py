@@ -133,7 +133,7 @@ def add(d, level):
              3: tuple((m, n) for m in (4, 5, 6) for n in (4, 5, 6)), 4: ((7, 7), (8, 7), (8, 8))}
     a, b = (d.digits(n) for n in d.r.choice(sizes[level]))
     chain = d.say("From the right: ", "从个位算：") + chains.add(a, b)
-    return dict(question=d.ask("add", a=a, b=b), chain=chain, answer=str(a + b), key=f"{a}+{b}")
+    return dict(question=d.ask("add", a=a, b=b), chain=chain, answer=str(a + b), key=f"{min(a, b)}+{max(a, b)}")
 
 
 @kind(1, 2, 3, 4)
@@ -172,7 +172,7 @@ def mod(d, level):
 def chain(d, level):
     total = d.r.randint(1, 30)
     expression, steps = str(total), []
-    for _ in range({1: 1, 2: 3, 3: 6, 4: 9}[level]):
+    for _ in range({1: 2, 2: 3, 3: 6, 4: 9}[level]):
         operand, plus = d.r.randint(1, 9 if level == 1 else 30), d.r.random() < 0.5
         plus = plus or total < operand
         after = total + operand if plus else total - operand
@@ -204,7 +204,7 @@ def compare(d, level):
         chain = f"{padded[1]}>{padded[0]}"
         answer = max(a, b, key=float) if larger else min(a, b, key=float)
     question = d.ask("larger" if larger else "smaller", a=a, b=b)
-    return dict(question=question, chain=chain, answer=str(answer), key=f"{larger} {a} {b}")
+    return dict(question=question, chain=chain, answer=str(answer), key=f"{larger} {' '.join(sorted(map(str, (a, b))))}")
 
 
 @kind(2, 3, 4)
@@ -309,8 +309,8 @@ def word(d, level):
 
 
 # Who else may hold things, so that a story is more than a handful of names.
-PEOPLE = {"en": ("The farmer", "Grandma", "My sister", "The teacher", "A baker", "The class", "Dad", "Our shop", "The library", "My friend"),
-          "zh": ("农夫", "奶奶", "妹妹", "老师", "面包师", "班里", "爸爸", "商店", "图书馆", "我")}
+PEOPLE = {"en": ("Grandma", "Dad", "Mr Lee", "Aunt May", "Uncle Joe", "Farmer Bill", "Miss Green", "Captain Fox", "Mum", "Doctor Ray"),
+          "zh": ("农夫", "奶奶", "妹妹", "老师", "面包师", "班长", "爸爸", "店主", "叔叔", "医生")}
 SURNAMES = "王李张刘陈杨赵黄周吴阿老"
 
 
@@ -320,7 +320,7 @@ def _names(d, count, others=None):
     names = d.r.sample(pool, count)
     for at in range(count):
         if d.r.random() < 0.2:
-            made = _word(d.r, 1).capitalize() if d.language == "en" else d.r.choice(SURNAMES) + d.r.choice("明红军强丽芳华伟静敏")
+            made = some_word(d.r, 1).capitalize() if d.language == "en" else d.r.choice(SURNAMES) + d.r.choice("明红军强丽芳华伟静敏")
             if made not in names:
                 names[at] = made
     return names
@@ -339,7 +339,7 @@ def date(d, level):
 
 def _weekday(d, level):
     days, today = DAYS[d.language], d.r.randrange(7)
-    distance = d.r.randint(*{1: (1, 3), 2: (4, 20), 3: (21, 200)}[level])
+    distance = d.r.randint(*{1: (2, 4), 2: (5, 20), 3: (21, 200)}[level])
     step = -1 if d.r.random() < 0.3 else 1
     rest = distance % 7
     walk = " ".join(f"{at} {days[(today + step * at) % 7]}" for at in range(rest + 1))
@@ -350,14 +350,14 @@ def _weekday(d, level):
 
 def _calendar(d, level):
     month = d.r.choice((0, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11))  # never over the end of February, whose length is unknown
-    day, distance = d.r.randint(1, MONTH_LENGTH[month]), d.r.randint(*{1: (1, 9), 2: (4, 28), 3: (29, 60)}[level])
+    day, distance = d.r.randint(1, MONTH_LENGTH[month]), d.r.randint(*{1: (2, 9), 2: (4, 28), 3: (29, 60)}[level])
     written = lambda month, day: d.say(f"{MONTHS[month]} {day}", f"{month + 1}月{day}日")
     here, at = month, day + distance
     if (level == 1) != (at <= MONTH_LENGTH[month]):
         return None
     steps = [f"{day}+{distance}={at}"]
     while at > MONTH_LENGTH[here]:
-        if here == 1 or here == 0 and at > 31 + 28:
+        if here == 0 and at > 31 + 28:
             return None
         steps.append(d.say(f"{MONTHS[here]} ", f"{here + 1}月") + f"{at}-{MONTH_LENGTH[here]}={at - MONTH_LENGTH[here]}")
         at, here = at - MONTH_LENGTH[here], (here + 1) % 12
@@ -375,19 +375,19 @@ UNITS = (  # larger, smaller, how many, most of the larger
 @kind(1, 2, 3)
 def unit(d, level):
     if level == 3:
-        h, m, s = d.r.randint(1, 9), d.r.randint(1, 59), d.r.randint(1, 59)
+        h, m, s = d.r.randint(2, 9), d.r.randint(2, 59), d.r.randint(2, 59)
         minutes = h * 60 + m
         chain = f"{h}*60={h * 60} {h * 60}+{m}={minutes} {minutes}*6: {chains.times_digit(minutes, 6)} {minutes * 60}+{s}={minutes * 60 + s}"
         return dict(question=d.ask("seconds", h=h, m=m, s=s), chain=chain, answer=str(minutes * 60 + s), key=f"{h} {m} {s}")
     large, small, factor, most = d.r.choice(UNITS)
-    large, small, value = d.say(*large), d.say(*small), d.r.randint(1, most)
+    name, large, small, value = large[0], d.say(*large), d.say(*small), d.r.randint(2, most)
     if level == 1:
         return dict(question=d.ask("unit", v=value, **{"from": large, "to": small}), chain=f"{value}*{factor}={value * factor}",
-                    answer=str(value * factor), key=f"{value} {factor} {large}")
-    rest = d.r.randint(1, factor - 1)
+                    answer=str(value * factor), key=f"{value} {factor} {name}")
+    rest = d.r.randint(2, factor - 1)
     total = value * factor + rest
     return dict(question=d.ask("compound", x=value, y=rest, small=small, **{"from": large, "to": small}),
-                chain=f"{value}*{factor}={value * factor} {value * factor}+{rest}={total}", answer=str(total), key=f"{value} {rest} {large}")
+                chain=f"{value}*{factor}={value * factor} {value * factor}+{rest}={total}", answer=str(total), key=f"{value} {rest} {name}")
 
 
 def _expression(r, depth):
@@ -495,7 +495,7 @@ CHINESE = {row["en"]: row["zh"] for row in TABLES["word"]}
 LENGTHS = {1: (2, 5), 2: (6, 8), 3: (9, 14), 4: (15, 18)}
 
 
-def _word(r, level):
+def some_word(r, level):
     """A real word, a blend of two, or random letters: spelling must not depend on having met the word."""
     low, high = LENGTHS[level]
     while True:
@@ -514,7 +514,7 @@ def _word(r, level):
 
 @kind(1, 2, 3, 4)
 def count(d, level):
-    found = _word(d.r, level)
+    found = some_word(d.r, level)
     letter = d.r.choice(found) if d.r.random() < 0.85 else d.r.choice("abcdefghilmnoprst")
     answer = str(found.count(letter))
     if level < 4 and found in CHINESE and d.r.random() < 0.5:
@@ -525,7 +525,7 @@ def count(d, level):
 
 @kind(1, 2, 3)
 def letter(d, level):
-    found = _word(d.r, level)
+    found = some_word(d.r, level)
     at = d.r.randint(1, len(found))
     ordinal = d.say(f"{at}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(at, 'th') }", str(at))
     if at <= 10 and d.r.random() < 0.35:
@@ -535,7 +535,7 @@ def letter(d, level):
 
 @kind(1, 2, 3, 4)
 def reverse(d, level):
-    found = _word(d.r, level)
+    found = some_word(d.r, level)
     return dict(question=d.ask("reverse", w=found), chain=f"{chains.numbered(found)}: {chains.numbered_back(found)}",
                 answer=found[::-1], key=found)
 

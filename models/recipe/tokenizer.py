@@ -30,8 +30,9 @@ def corpus():
         for languages in TEMPLATES.values():
             for split in languages.values():
                 yield from split["seen"]
-        for rows in TABLES.values():
-            yield str(rows)
+        for table in ("capital", "word", "opposite", "item"):
+            for entry in TABLES[table]:
+                yield from (" ".join(v) if isinstance(v, list) else v for v in entry.values())
 
 
 def train(path: Path):

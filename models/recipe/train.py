@@ -98,7 +98,7 @@ def main():
     model = Model(SHAPES[arguments.model]).to_device(arguments.device)
     model.train()
     optimizer = Optimizer(model)
-    seen = step = pool = 0
+    seen, step, pool, stage = 0, 0, 0, None
     checkpoint = arguments.out / "checkpoint.pt"
     origin = checkpoint if checkpoint.exists() else arguments.origin
     log, times = (open(arguments.out / name, "a", encoding="utf-8") for name in ("train.log", "times.log"))
@@ -111,23 +111,26 @@ def main():
         state = torch.load(origin, map_location=arguments.device, weights_only=False)
         optimizer.restore(state["optimizer"])
         source.hardness = state["hardness"]
-        seen, step, pool = state["seen"], state["step"], state["pool"]
+        seen, step, pool, stage = state["seen"], state["step"], state["pool"], state["stage"]
+        if origin == checkpoint:  # what was logged after the checkpoint will be logged again
+            log.truncate(state["logged"])
     else:
         size, active = model.parameters_total_active()
         say(f"{arguments.model}: {size} parameters, {active} active, seed {arguments.seed}, {total} tokens, batches of {arguments.batch}")
 
     def save(path):
-        state = {"optimizer": optimizer.state(), "hardness": source.hardness, "seen": seen, "step": step, "pool": pool, "shape": model.shape}
+        state = {"optimizer": optimizer.state(), "hardness": source.hardness, "seen": seen, "step": step, "pool": pool, "stage": stage,
+                 "losses": losses, "logged": log.tell(), "shape": model.shape}
         torch.save(state, path.with_suffix(".part"))
         path.with_suffix(".part").rename(path)  # a killed run leaves the last whole checkpoint
 
-    stage, losses, kept_back, began = None, [], [], (time.time(), seen)
+    losses, began = state["losses"] if origin else [], (time.time(), seen)
     while seen < total:
         if (now := stage_at(seen, total)) != stage:
             stage = now
-            model.set_rope(stage.rope_theta)
-            model.to_device(arguments.device)
             say(f"stage {stage.name} from step {step}, {seen} tokens")
+        model.set_rope(stage.rope_theta)
+        model.to_device(arguments.device)
         samples = source.pool(pool, stage, POOL)
         cells = []
         for group in batches(samples, arguments.batch, random.Random(f"{arguments.seed} order {pool}")):
@@ -147,17 +150,18 @@ def main():
                 losses = []
         source.learn(cells)
         pool += 1
-        if pool % 8 == 0:
+        if pool % 4 == 0:
             hardest = sorted(source.hardness.items(), key=lambda x: -x[1])[:6]
             say("hardest " + ", ".join(f"{kind}{level} {loss:.2f}" for (kind, level), loss in hardest))
             save(checkpoint)
             for mark in arguments.keep:
-                if seen >= mark and mark not in kept_back:
-                    kept_back.append(mark)
-                    if not (kept := arguments.out / f"kept-{mark:.0f}.pt").exists():
-                        save(kept)
+                if seen >= mark and not (kept := arguments.out / f"kept-{mark:.0f}.pt").exists():
+                    save(kept)
     save(checkpoint)
-    torch.save({"weights": optimizer.masters.state_dict(), "shape": model.shape}, arguments.out / "final.pt")
+    with open(arguments.out / "cpu-seconds", "a", encoding="utf-8") as spent:
+        print(f"{time.process_time():.0f}", file=spent)
+    torch.save({"weights": optimizer.masters.state_dict(), "shape": model.shape}, arguments.out / "final.part")
+    (arguments.out / "final.part").rename(arguments.out / "final.pt")
     say(f"done: step {step}, {seen} tokens")
 
 
