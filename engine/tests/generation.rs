@@ -107,7 +107,7 @@ fn markers_that_a_user_types_stay_text() {
         let ids = DENSE.encode(&conversation).unwrap();
         let count = |id| ids.iter().filter(|token| **token == id).count();
         // Two messages and the open turn of the assistant; the ids are those of the shipped vocabulary.
-        assert_eq!([count(1537), count(1538), count(1539), count(1540)], [3, 2, 0, 0], "{role}");
+        assert_eq!([count(1532), count(1533), count(1534), count(1535)], [3, 2, 0, 0], "{role}");
     }
     let conversation = chat(typed, true);
     assert!(DENSE.render(&conversation).unwrap().contains(typed), "and they reach the model as typed");

@@ -126,7 +126,7 @@ fn missing_misshapen_mistyped_and_extra_tensors_are_named() {
 
 #[test]
 fn a_config_for_other_weights_is_refused_before_any_arithmetic() {
-    for (key, value) in [("hidden_size", 256), ("num_hidden_layers", 1024), ("vocab_size", 3_999_999)] {
+    for (key, value) in [("hidden_size", 512), ("num_hidden_layers", 1024), ("vocab_size", 3_999_999)] {
         let mut config: Value = serde_json::from_slice(&files().config_json).unwrap();
         config[key] = json!(value);
         let files = ModelFiles { config_json: config.to_string().into_bytes().into(), ..files() };

@@ -47,7 +47,8 @@ fn answer(mut generation: Generation) -> String {
 
 /// The share of questions of these levels answered right.
 fn accuracy(engine: &Engine, questions: &[Question], levels: &[u64], thinking: bool) -> f64 {
-    let asked: Vec<&Question> = questions.iter().filter(|question| levels.contains(&question.level)).collect();
+    let asked: Vec<&Question> =
+        questions.iter().filter(|question| levels.contains(&question.level)).collect();
     let right = asked.iter().filter(|question| {
         let request = Request {
             chat: Chat { messages: question.messages.clone(), thinking, ..Chat::default() },
@@ -75,10 +76,10 @@ fn hold(model: &str, thinking: f64, gain: f64) {
 
 #[test]
 fn the_dense_model_is_as_good_as_its_card_says() {
-    hold("pico-dense", 0.0, 0.0);
+    hold("pico-dense", 0.64, 0.25);
 }
 
 #[test]
 fn the_moe_is_as_good_as_its_card_says() {
-    hold("pico-moe", 0.0, 0.0);
+    hold("pico-moe", 0.75, 0.34);
 }

@@ -156,20 +156,25 @@ def comparison(results, names):
 
 def rl_verdict(results, runs):
     before, after, control = (right(results[name]["sets"]["single"], "think") for name in ("dense", "dense-rl", "dense-control"))
-    spent = {name: int((runs / name / "cpu-seconds").read_text().split()[-1]) / 60 for name in ("dense-rl", "dense-control")}
+    spent = {name: minutes(runs / name) for name in ("dense-rl", "dense-control")}
     shipped = "It did not help enough to ship: the shipped weights have not been through it." if after <= max(before, control) else \
         "It helped here; the shipped weights have not been through it all the same."
-    return f"Thinking answers right: {percent(before)} % before, {percent(after)} % after {spent['dense-rl']:.0f} CPU-minutes of it, " \
-           f"{percent(control)} % after {spent['dense-control']:.0f} CPU-minutes of plain training instead. {shipped}"
+    return f"Thinking answers right: {percent(before)} % before, {percent(after)} % after {spent['dense-rl']:.0f} minutes of it, " \
+           f"{percent(control)} % after {spent['dense-control']:.0f} minutes of plain training instead. {shipped}"
 
 
 def compute(runs):
     parts = []
     for name, label in (("dense", "`pico-dense`"), ("moe", "`pico-moe`")):
         tokens = int(re.findall(r"^done: step \d+, (\d+) tokens", (runs / name / "train.log").read_text("utf-8"), re.M)[-1])
-        minutes = sum(map(int, (runs / name / "cpu-seconds").read_text().split())) / 60
-        parts.append(f"{label} saw {tokens / 1e6:.1f} M tokens in {minutes:.0f} CPU-minutes")
-    return ", ".join(parts) + ", on one core of a shared machine each."
+        parts.append(f"{label} saw {tokens / 1e6:.1f} M tokens in {minutes(runs / name):.0f} minutes")
+    return ", ".join(parts) + ", each with one core of a shared two-core machine."
+
+
+def minutes(run):
+    """Wall minutes between the first and the last line of a run's `times.log`."""
+    at = [int(line.split()[1]) for line in (run / "times.log").read_text("utf-8").splitlines()]
+    return (at[-1] - at[0]) / 60
 
 
 def demonstration(results):
@@ -244,18 +249,23 @@ def main(runs: Path, models: Path):
         results[name] = results[run]
     pictures = models / "pictures"
     pictures.mkdir(exist_ok=True)
-    picture(pictures / "learning.svg", curves(runs, ("dense", "moe", "twin")))
+    picture(pictures / "learning.svg", curves(runs, [name for name in ("dense", "moe", "twin") if name in results]))
     picture(pictures / "budget.svg", budget_curve(results))
     for at, layer in enumerate(results["pico-moe"]["experts"]):
         picture(pictures / f"experts-{at}.svg", expert_map(layer, at), width=7.2)
     made = {function.__name__: function(results) for function in (shapes, overall, by_cell, routing, switches, budgets, rounding, expert_table, demonstration)}
     with open(runs / "decisions.jsonl", encoding="utf-8") as lines:
         made["routed"] = routed(results, [json.loads(line) for line in lines])
-    made["twin"] = comparison(results, {"dense twin": "twin", "MoE": "moe-half"})
-    made["learning"] = comparison(results, {"MoE stopped early": "moe-half", "pico-moe": "moe", "pico-dense": "dense", "pico-dense, trained on": "dense-control"})
     made["hard_half"] = hard_half(results, SHIPPED)
-    made["rl"] = comparison(results, {"pico-dense": "dense", "after RL": "dense-rl", "after more plain training": "dense-control"})
-    made |= {"rl_verdict": rl_verdict(results, runs), "compute": compute(runs), "per_cell": str(PER_CELL), "free": str(len(results["dense"]["sets"]["free"]))}
+    made |= {"compute": compute(runs), "per_cell": str(PER_CELL), "free": str(len(results["dense"]["sets"]["free"]))}
+    for place, names in (
+        ("twin", {"dense twin": "twin", "MoE": "moe-half"}),
+        ("learning", {"MoE stopped early": "moe-half", "pico-moe": "moe", "pico-dense": "dense", "pico-dense, trained on": "dense-control"}),
+        ("rl", {"pico-dense": "dense", "after RL": "dense-rl", "after more plain training": "dense-control"}),
+    ):
+        missing = [name for name in names.values() if name not in results]
+        made[place] = f"Not measured for these weights: {', '.join(missing)} still to be run." if missing else comparison(results, names)
+    made["rl_verdict"] = rl_verdict(results, runs) if "dense-rl" in results and "dense-control" in results else ""
     text = (Path(__file__).parent / "card.md").read_text("utf-8")
     (models / "README.md").write_text(re.sub(r"\{\{(\w+)\}\}", lambda match: made[match[1]], text), encoding="utf-8")
 

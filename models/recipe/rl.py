@@ -58,7 +58,7 @@ def main():
     model.load_state_dict(state["weights"])
     optimizer = torch.optim.AdamW(model.parameters(), lr=arguments.rate, betas=(0.9, 0.95), weight_decay=0.0)
     arguments.out.mkdir(parents=True, exist_ok=True)
-    log, began = open(arguments.out / "train.log", "w", encoding="utf-8"), time.process_time()
+    log, times = (open(arguments.out / name, "w", encoding="utf-8") for name in ("train.log", "times.log"))
     # Groups in which every reply is right or every one is wrong teach nothing: easy kinds are left out.
     cells = [cell for cell in tasks.CELLS if cell[0] not in tasks.EASY and cell[1] > 1]
     for step in range(arguments.steps):
@@ -79,9 +79,9 @@ def main():
         optimizer.zero_grad()
         mixed = int(((rewards.mean(1) > 0) & (rewards.mean(1) < 1)).sum())
         line = f"rl step {step} reward {rewards.mean():.3f} mixed groups {mixed}/{GROUPS} tokens {sum(map(len, replies)) / len(replies):.1f}"
-        print(f"{line} ({time.process_time() - began:.0f} CPU-s)", flush=True)
+        print(line, flush=True)
         print(line, file=log, flush=True)
-    (arguments.out / "cpu-seconds").write_text(f"{time.process_time() - began:.0f}\n")
+        print(f"{step} {time.time():.0f}", file=times, flush=True)
     torch.save({"weights": model.state_dict(), "shape": model.shape}, arguments.out / "final.part")
     (arguments.out / "final.part").rename(arguments.out / "final.pt")
 

@@ -158,8 +158,6 @@ def main():
                 if seen >= mark and not (kept := arguments.out / f"kept-{mark:.0f}.pt").exists():
                     save(kept)
     save(checkpoint)
-    with open(arguments.out / "cpu-seconds", "a", encoding="utf-8") as spent:
-        print(f"{time.process_time():.0f}", file=spent)
     torch.save({"weights": optimizer.masters.state_dict(), "shape": model.shape}, arguments.out / "final.part")
     (arguments.out / "final.part").rename(arguments.out / "final.pt")
     say(f"done: step {step}, {seen} tokens")

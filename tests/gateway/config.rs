@@ -101,7 +101,7 @@ fn a_folder_tells_its_own_shape() {
     let config = parse("[[models]]\nname = \"local\"\npath = \"models/pico-moe\"").expect("valid");
     let profile = &config.models[0].profile;
     assert_eq!(profile.architecture, Architecture::Moe);
-    assert_eq!((profile.total_params, profile.context_length), (Some(2_766_208), Some(1024)));
+    assert_eq!((profile.total_params, profile.context_length), (Some(7_481_856), Some(1024)));
 }
 
 #[test]
