@@ -260,7 +260,7 @@ def main(runs: Path, models: Path):
     made |= {"compute": compute(runs), "per_cell": str(PER_CELL), "free": str(len(results["dense"]["sets"]["free"]))}
     for place, names in (
         ("twin", {"dense twin": "twin", "MoE": "moe-half"}),
-        ("learning", {"MoE stopped early": "moe-half", "pico-moe": "moe", "pico-dense": "dense", "pico-dense, trained on": "dense-control"}),
+        ("learning", {"pico-dense": "dense", "pico-dense, 2 M tokens more": "dense-control", "pico-moe": "moe"}),
         ("rl", {"pico-dense": "dense", "after RL": "dense-rl", "after more plain training": "dense-control"}),
     ):
         missing = [name for name in names.values() if name not in results]
