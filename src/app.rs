@@ -209,7 +209,7 @@ fn load(model: &Model, clients: &mut Clients) -> anyhow::Result<Backend> {
             let files = embedded::files(embedded).context("no such embedded model")?;
             Engine::load_embedded(files, Options::default())
         }
-        Source::Folder(folder) => Engine::load_folder(folder, Options::default()),
+        Source::Path(path) => Engine::open(path, Options::default()),
     };
     let engine = engine.with_context(|| format!("model {name} does not load"))?;
     Ok(Backend::Builtin(Builtin::new(name, engine)))

@@ -3,7 +3,7 @@
 use std::sync::LazyLock;
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use thinkgate_engine::config::ModelConfig;
 
 use crate::policy::{Architecture, Skill};
 
@@ -78,45 +78,23 @@ pub fn find(name: &str) -> Option<&'static Entry> {
 }
 
 impl Shape {
-    /// Counts a Qwen3-style model's parameters from its `config.json`. None where the file lacks a dimension.
+    /// The shape that a model's own files describe.
     #[must_use]
-    pub fn of_config_json(config: &Value) -> Option<Shape> {
-        let number = |key: &str| config.get(key).and_then(Value::as_u64);
-        let (hidden, layers, vocabulary) =
-            (number("hidden_size")?, number("num_hidden_layers")?, number("vocab_size")?);
-        let heads = number("num_attention_heads")?;
-        let kv_heads = number("num_key_value_heads").unwrap_or(heads);
-        let head_dim = number("head_dim").unwrap_or(hidden / heads.max(1));
-        let experts = number("num_experts").filter(|experts| *experts > 0);
-        let awake = experts.and(number("num_experts_per_tok"));
-
-        // Projections of queries, keys, values and output, the norms of queries and keys, the two norms of the layer.
-        let attention = hidden * head_dim * (2 * heads + 2 * kv_heads) + 2 * head_dim + 2 * hidden;
-        // Gate, up and down projection.
-        let (all, active) = match experts {
-            None => {
-                let ffn = 3 * hidden * number("intermediate_size")?;
-                (ffn, ffn)
-            }
-            Some(experts) => {
-                let expert = 3 * hidden * number("moe_intermediate_size")?;
-                let gate = hidden * experts;
-                (gate + experts * expert, gate + awake? * expert)
-            }
-        };
-        let tied = config.get("tie_word_embeddings").and_then(Value::as_bool).unwrap_or(false);
-        let embeddings = vocabulary * hidden * if tied { 1 } else { 2 } + hidden;
-        Some(Shape {
-            architecture: if experts.is_some() { Architecture::Moe } else { Architecture::Dense },
-            total_params: embeddings + layers * (attention + all),
-            active_params: embeddings + layers * (attention + active),
-            layers: u32::try_from(layers).ok()?,
-            heads: u32::try_from(heads).ok()?,
-            kv_heads: u32::try_from(kv_heads).ok()?,
-            experts: experts.and_then(|count| u32::try_from(count).ok()),
-            experts_per_token: awake.and_then(|count| u32::try_from(count).ok()),
-            context_length: u32::try_from(number("max_position_embeddings")?).ok()?,
-        })
+    pub fn of_config(config: &ModelConfig) -> Shape {
+        // The engine refuses dimensions that do not fit.
+        let narrow = |value: usize| u32::try_from(value).unwrap_or(u32::MAX);
+        let moe = config.moe.as_ref();
+        Shape {
+            architecture: if moe.is_some() { Architecture::Moe } else { Architecture::Dense },
+            total_params: config.total_params(),
+            active_params: config.active_params(),
+            layers: narrow(config.layers),
+            heads: narrow(config.heads),
+            kv_heads: narrow(config.kv_heads),
+            experts: moe.map(|moe| narrow(moe.experts)),
+            experts_per_token: moe.map(|moe| narrow(moe.experts_per_token)),
+            context_length: narrow(config.context_length),
+        }
     }
 }
 
@@ -139,12 +117,12 @@ mod tests {
     #[test]
     fn embedded_shapes_agree_with_their_weights() {
         for (name, config) in [
-            ("pico-dense", include_str!("../models/pico-dense/config.json")),
-            ("pico-moe", include_str!("../models/pico-moe/config.json")),
+            ("pico-dense", include_bytes!("../models/pico-dense/config.json").as_slice()),
+            ("pico-moe", include_bytes!("../models/pico-moe/config.json").as_slice()),
         ] {
-            let config = serde_json::from_str(config).expect("JSON");
+            let config = ModelConfig::parse(config).expect("a model of the engine's");
             let entry = find(name).expect("in the catalogue");
-            assert_eq!(Shape::of_config_json(&config).as_ref(), Some(&entry.shape), "{name}");
+            assert_eq!(Shape::of_config(&config), entry.shape, "{name}");
         }
     }
 }

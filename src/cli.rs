@@ -58,7 +58,7 @@ pub struct ServeArgs {
 #[command(after_help = "Examples:
   thinkgate ask \"37*48=?\"
   thinkgate ask --think on --budget 200 --seed 1 \"How many days are there from 2024-02-10 to 2024-03-15?\"
-  thinkgate ask --model pico-moe --think off \"What is 3 + 4?\"")]
+  thinkgate ask --model pico-moe --experts --think off \"What is 3 + 4?\"")]
 pub struct AskArgs {
     /// What to ask
     pub prompt: String,
@@ -80,6 +80,9 @@ pub struct AskArgs {
     /// Most generated tokens, reasoning included
     #[arg(long, value_name = "N")]
     pub max_tokens: Option<u32>,
+    /// Show which experts of a MoE worked on it
+    #[arg(long)]
+    pub experts: bool,
 }
 
 /// Whether to think.

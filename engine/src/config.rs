@@ -1,7 +1,7 @@
 //! Which model is this, and is its description one we can run?
 //!
-//! Reads Hugging Face's `config.json`, in the style of transformers 4 (`rope_theta`, `num_experts`) and 5
-//! (`rope_parameters.rope_theta`, `num_local_experts`). Every number is checked here, so that no later module
+//! Reads Hugging Face's `config.json` of Qwen3, Qwen3-MoE, Qwen2 and Llama models, in the style of transformers 4
+//! (`rope_theta`, `num_experts`) and 5 (`rope_parameters.rope_theta`, `num_local_experts`). Every number is checked here, so that no later module
 //! divides by zero heads or allocates what a hostile file asked for. Anything that would change the arithmetic
 //! and that we do not implement (scaled rotary embeddings, attention biases) is refused rather than ignored.
 
@@ -30,6 +30,10 @@ pub struct ModelConfig {
     pub norm_eps: f32,
     /// Base of the rotary embedding's wavelengths.
     pub rope_theta: f64,
+    /// Queries and keys are normalised head by head: Qwen3.
+    pub qk_norm: bool,
+    /// The projections to queries, keys and values add a bias: Qwen2.
+    pub qkv_bias: bool,
     /// The LM head is the embedding.
     pub tied: bool,
     /// Positions that the model was trained for.
@@ -69,9 +73,12 @@ pub enum Architecture {
 impl ModelConfig {
     /// Reads and checks the bytes of `config.json`.
     pub fn parse(bytes: &[u8]) -> Result<ModelConfig, LoadError> {
-        let file = ConfigFile::parse("config.json", bytes)?;
-        let sparse = is_moe(&file)?;
-        refuse_what_we_would_get_wrong(&file)?;
+        ModelConfig::of_file(&ConfigFile::parse("config.json", bytes)?)
+    }
+
+    pub(crate) fn of_file(file: &ConfigFile) -> Result<ModelConfig, LoadError> {
+        let family = Family::of(file)?;
+        refuse_what_we_would_get_wrong(file)?;
         let heads = file.count("num_attention_heads", 1, 1024, None)?;
         let hidden = file.count("hidden_size", 1, 65_536, None)?;
         let config = ModelConfig {
@@ -80,16 +87,18 @@ impl ModelConfig {
             layers: file.count("num_hidden_layers", 1, 1024, None)?,
             heads,
             kv_heads: file.count("num_key_value_heads", 1, 1024, Some(heads))?,
-            head_dim: file.count("head_dim", 2, 1024, Some(default_head_dim(sparse, hidden, heads)))?,
+            head_dim: file.count("head_dim", 2, 1024, Some(family.default_head_dim(hidden, heads)))?,
             intermediate: file.count("intermediate_size", 1, 1_048_576, None)?,
             norm_eps: file.number("rms_norm_eps", 0.0, 1.0, Some(1e-6))? as f32,
-            rope_theta: rope_theta(&file)?,
+            rope_theta: rope_theta(file)?,
+            qk_norm: matches!(family, Family::Qwen3 | Family::Qwen3Moe),
+            qkv_bias: family == Family::Qwen2,
             tied: file.flag("tie_word_embeddings", false)?,
             context_length: file.count("max_position_embeddings", 2, 16_777_216, None)?,
             eos_token_ids: file.token_ids("eos_token_id")?,
-            moe: if sparse { Some(MoeConfig::parse(&file)?) } else { None },
+            moe: if family == Family::Qwen3Moe { Some(MoeConfig::parse(file)?) } else { None },
         };
-        config.check_heads(&file)?;
+        config.check_heads(file)?;
         Ok(config)
     }
 
@@ -134,7 +143,9 @@ impl ModelConfig {
 
     fn layer_params(&self, layer: usize, experts: &impl Fn(&MoeConfig) -> usize) -> u64 {
         let hidden = self.hidden as u64;
-        let attention = 2 * hidden * (self.query_dim() + self.kv_dim()) as u64 + 2 * self.head_dim as u64;
+        let norms = if self.qk_norm { 2 * self.head_dim } else { 0 };
+        let biases = if self.qkv_bias { self.query_dim() + 2 * self.kv_dim() } else { 0 };
+        let attention = 2 * hidden * (self.query_dim() + self.kv_dim()) as u64 + (norms + biases) as u64;
         let swiglu = |width: usize| 3 * hidden * width as u64;
         let feed_forward = match self.experts_of_layer(layer) {
             Some(moe) => hidden * moe.experts as u64 + experts(moe) as u64 * swiglu(moe.intermediate),
@@ -173,17 +184,33 @@ impl MoeConfig {
     }
 }
 
-fn is_moe(file: &ConfigFile) -> Result<bool, LoadError> {
-    match file.text("model_type")? {
-        Some("qwen3") => Ok(false),
-        Some("qwen3_moe") => Ok(true),
-        other => Err(file.refuse("model_type", other.unwrap_or("absent"), "qwen3 or qwen3_moe")),
-    }
+/// The model classes that are read; the decoder is the same but for what their names imply.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    Qwen3,
+    Qwen3Moe,
+    Qwen2,
+    Llama,
 }
 
-/// What transformers assumes when the file is silent; the two model classes differ.
-fn default_head_dim(sparse: bool, hidden: usize, heads: usize) -> usize {
-    if sparse { hidden / heads } else { 128 }
+impl Family {
+    fn of(file: &ConfigFile) -> Result<Family, LoadError> {
+        match file.text("model_type")? {
+            Some("qwen3") => Ok(Family::Qwen3),
+            Some("qwen3_moe") => Ok(Family::Qwen3Moe),
+            Some("qwen2") => Ok(Family::Qwen2),
+            Some("llama") => Ok(Family::Llama),
+            other => {
+                let expected = "qwen3, qwen3_moe, qwen2 or llama";
+                Err(file.refuse("model_type", other.unwrap_or("absent"), expected))
+            }
+        }
+    }
+
+    /// What transformers assumes when the file is silent; the model classes differ.
+    fn default_head_dim(self, hidden: usize, heads: usize) -> usize {
+        if self == Family::Qwen3 { 128 } else { hidden / heads }
+    }
 }
 
 fn rope_theta(file: &ConfigFile) -> Result<f64, LoadError> {
@@ -195,7 +222,7 @@ fn rope_theta(file: &ConfigFile) -> Result<f64, LoadError> {
 }
 
 fn refuse_what_we_would_get_wrong(file: &ConfigFile) -> Result<(), LoadError> {
-    for key in ["attention_bias", "use_sliding_window"] {
+    for key in ["attention_bias", "mlp_bias", "use_sliding_window"] {
         if file.flag(key, false)? {
             return Err(file.refuse(key, true, "false"));
         }
@@ -225,11 +252,15 @@ impl ConfigFile {
     pub(crate) fn parse(name: &str, bytes: &[u8]) -> Result<ConfigFile, LoadError> {
         let value: Value = serde_json::from_slice(bytes)
             .map_err(|source| LoadError::Json { file: name.to_owned(), source })?;
-        let file = ConfigFile { name: name.to_owned(), value };
+        let file = ConfigFile::new(name, value);
         if !file.value.is_object() {
             return Err(file.refuse("(the file)", "not an object", "a JSON object"));
         }
         Ok(file)
+    }
+
+    pub(crate) fn new(name: &str, value: Value) -> ConfigFile {
+        ConfigFile { name: name.to_owned(), value }
     }
 
     pub(crate) fn refuse(&self, key: &str, value: impl ToString, expected: &str) -> LoadError {

@@ -120,9 +120,9 @@ pub enum SubmitError {
 }
 
 impl Engine {
-    /// Loads a Hugging Face model folder.
-    pub fn load_folder(folder: &Path, options: Options) -> Result<Engine, LoadError> {
-        Self::start(Checkpoint::open_folder(folder)?, options)
+    /// Loads a Hugging Face model folder or a GGUF file.
+    pub fn open(path: &Path, options: Options) -> Result<Engine, LoadError> {
+        Self::start(Checkpoint::open(path)?, options)
     }
 
     /// Loads a model from bytes in memory, such as one compiled into the program.
@@ -194,6 +194,11 @@ impl Engine {
     pub fn encode(&self, chat: &Chat) -> Result<Vec<u32>, PromptError> {
         let rendered = self.shared.template.render(chat)?;
         self.shared.vocabulary.tokenizer.encode_prompt(&rendered)
+    }
+
+    /// One token for people to read; half a character of a larger one is replaced.
+    pub fn token_text(&self, token: u32) -> String {
+        self.shared.vocabulary.tokenizer.token_text(token)
     }
 
     fn check_length(&self, tokens: usize) -> Result<(), SubmitError> {

@@ -1,6 +1,7 @@
 //! Given a conversation, what does the model say?
 //!
-//! A small inference engine for Qwen3-style decoders, dense and mixture-of-experts, on the CPU. No HTTP and
+//! A small inference engine for Qwen3-style decoders, dense and mixture-of-experts, and the Qwen2 and Llama models that
+//! differ little from them, on the CPU. No HTTP and
 //! no wire formats: a [`Chat`] goes in, [`Event`]s come out.
 //!
 //! # Life of a token
@@ -22,6 +23,8 @@
 pub mod cache;
 pub mod config;
 mod engine;
+mod experts;
+mod gguf;
 mod layers;
 pub mod model;
 mod prompt;
@@ -37,6 +40,7 @@ pub mod weights;
 
 pub use config::Architecture;
 pub use engine::{Engine, Load, ModelInfo, Options, SubmitError};
+pub use experts::{ExpertUse, LayerUse, TokenUse};
 pub use prompt::PromptError;
-pub use request::{Chat, EngineError, Event, ExpertUse, Finish, FinishReason, Generation, Request, Sampling};
+pub use request::{Chat, EngineError, Event, Finish, FinishReason, Generation, Request, Sampling};
 pub use weights::{LoadError, ModelFiles};

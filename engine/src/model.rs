@@ -77,22 +77,15 @@ struct Block {
 impl Model {
     /// Takes every tensor that the config calls for, and refuses weights that hold others.
     pub fn load(config: ModelConfig, mut weights: Weights) -> Result<Model, LoadError> {
-        let table = [config.vocab, config.hidden];
-        let embedding = weights.take("model.embed_tokens.weight", &table)?;
+        let table = |name: &str| [(name.to_owned(), config.vocab)];
+        let embedding = weights.matrix(&table("model.embed_tokens.weight"), config.hidden)?;
         let blocks = (0..config.layers)
             .map(|layer| Block::load(&mut weights, layer, &config))
             .collect::<Result<_, _>>()?;
         let norm = RmsNorm::load(&mut weights, "model.norm", config.hidden, config.norm_eps)?;
         let head = load_head(&mut weights, &config)?;
         weights.finish()?;
-        Ok(Model {
-            embedding: Matrix::new(embedding, config.vocab, config.hidden),
-            rope: Rope::new(&config),
-            config,
-            blocks,
-            norm,
-            head,
-        })
+        Ok(Model { embedding, rope: Rope::new(&config), config, blocks, norm, head })
     }
 
     fn embed(&self, spans: &[Span<'_>]) -> Result<Vec<f32>, EngineError> {
@@ -142,7 +135,8 @@ impl Decoder for Model {
         let mut gates = Vec::new();
         for (layer, block) in self.blocks.iter().enumerate() {
             let choices = block.forward(&mut hidden, spans, &self.rope)?;
-            gates.extend(choices.map(|choices| GateRecord { layer, choices }));
+            let experts = self.config.moe.as_ref().map_or(0, |moe| moe.experts);
+            gates.extend(choices.map(|choices| GateRecord { layer, experts, choices }));
         }
         for span in spans.iter_mut() {
             span.cache.advance(span.tokens.len());
@@ -189,8 +183,7 @@ fn load_head(weights: &mut Weights, config: &ModelConfig) -> Result<Option<Matri
         weights.skip("lm_head.weight");
         return Ok(None);
     }
-    let head = weights.take("lm_head.weight", &[config.vocab, config.hidden])?;
-    Ok(Some(Matrix::new(head, config.vocab, config.hidden)))
+    weights.matrix(&[("lm_head.weight".to_owned(), config.vocab)], config.hidden).map(Some)
 }
 
 fn check_room(spans: &[Span<'_>]) -> Result<(), EngineError> {

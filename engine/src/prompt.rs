@@ -81,7 +81,14 @@ impl Template {
         checkpoint: &Checkpoint,
         markers: impl Iterator<Item = &'m str>,
     ) -> Result<Template, LoadError> {
-        Template::compile(checkpoint.chat_template()?, markers)
+        let mut template = Template::compile(checkpoint.chat_template()?, markers)?;
+        // Some templates write the text's borders by these names.
+        for name in ["bos_token", "eos_token"] {
+            if let Some(marker) = checkpoint.marker(name)? {
+                template.environment.add_global(name, marker);
+            }
+        }
+        Ok(template)
     }
 
     fn compile<'m>(source: String, markers: impl Iterator<Item = &'m str>) -> Result<Template, LoadError> {

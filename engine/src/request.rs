@@ -6,6 +6,7 @@
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
+use crate::experts::ExpertUse;
 use crate::runner::Waker;
 
 /// A conversation as the chat template will see it.
@@ -36,6 +37,8 @@ pub struct Request {
     pub stop: Vec<String>,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// Keep the experts' work on the first so many tokens one by one, prompt included; a dense model has none to keep.
+    pub trace_experts: usize,
 }
 
 /// What the caller said about sampling; `None` leaves the choice to the mode's defaults.
@@ -103,10 +106,6 @@ pub enum FinishReason {
     /// `max_tokens` was reached or the context is full.
     Length,
 }
-
-/// How often each expert was chosen for the tokens of one request, its prompt included.
-/// Indexed by layer, then expert; an empty row is a layer without experts.
-pub type ExpertUse = Vec<Vec<u32>>;
 
 /// Why a generation could not be completed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

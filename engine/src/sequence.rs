@@ -10,13 +10,13 @@
 //! the model had written them, and it goes on with the answer. They count as completion, since the caller's limit
 //! holds for all that it gets, but not as reasoning.
 
-use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use crate::cache::KvCache;
+use crate::experts::ExpertUse;
 use crate::model::{GateRecord, Span, Wanted};
-use crate::request::{EngineError, Event, ExpertUse, Finish, FinishReason, Request};
+use crate::request::{EngineError, Event, Finish, FinishReason, Request};
 use crate::sampler::Sampler;
 use crate::stream::{StopMatcher, Trimmer, Utf8Stream};
 use crate::tokenizer::Tokenizer;
@@ -76,6 +76,7 @@ pub(crate) struct Limits {
     context: usize,
     budget: Option<usize>,
     reserve_answer: usize,
+    trace_experts: usize,
     stop: Vec<String>,
 }
 
@@ -86,6 +87,7 @@ impl Limits {
             context,
             budget: request.thinking_budget,
             reserve_answer: request.reserve_answer,
+            trace_experts: request.trace_experts,
             stop: request.stop.clone(),
         }
     }
@@ -114,7 +116,7 @@ pub(crate) struct Sequence {
     reasoning_tokens: usize,
     budget_exhausted: bool,
     closed_thinking: bool,
-    expert_use: HashMap<(usize, usize), u32>, // (layer, expert)
+    experts: ExpertUse,
     text: Text,
     finished: Option<(FinishReason, Option<String>)>,
 }
@@ -151,7 +153,7 @@ impl Sequence {
             reasoning_tokens: 0,
             budget_exhausted: false,
             closed_thinking: false,
-            expert_use: HashMap::new(),
+            experts: ExpertUse::default(),
             text: Text { bytes: Utf8Stream::default(), reasoning: Trimmer::default(), stops, answer_begun },
             finished: None,
         }
@@ -175,11 +177,13 @@ impl Sequence {
 
     /// Notes which experts worked on this sequence's rows of a pack.
     pub(crate) fn count_experts(&mut self, gates: &[GateRecord], rows: Range<usize>) {
-        for gate in gates {
-            for (expert, _) in gate.choices[rows.clone()].iter().flatten() {
-                *self.expert_use.entry((gate.layer, *expert)).or_default() += 1;
-            }
-        }
+        let end = self.cache.positions(); // the step has already put these rows in the cache
+        self.experts.record(
+            gates,
+            rows.clone(),
+            &self.tokens[end - rows.len()..end],
+            self.limits.trace_experts,
+        );
     }
 
     /// Draws the next token and says what it amounts to: at most one event of each kind, `Finished` last.
@@ -325,19 +329,8 @@ impl Sequence {
             completion_tokens: self.completed,
             budget_exhausted: self.budget_exhausted,
             closed_thinking: self.closed_thinking,
-            experts: self.experts(),
+            experts: (!self.experts.layers.is_empty()).then(|| self.experts.clone()),
         }
-    }
-
-    fn experts(&self) -> Option<ExpertUse> {
-        let layers = self.expert_use.keys().map(|(layer, _)| layer + 1).max()?;
-        let mut counts: ExpertUse = vec![Vec::new(); layers];
-        for ((layer, expert), count) in &self.expert_use {
-            let row = &mut counts[*layer];
-            row.resize(row.len().max(expert + 1), 0);
-            row[*expert] = *count;
-        }
-        Some(counts)
     }
 }
 

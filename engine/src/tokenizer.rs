@@ -108,6 +108,14 @@ impl Tokenizer {
         })
     }
 
+    /// One token for people to read: markers by name, parts of characters replaced.
+    pub(crate) fn token_text(&self, id: u32) -> String {
+        match self.markers.iter().find(|marker| marker.id == id) {
+            Some(marker) => marker.text.clone(),
+            None => String::from_utf8_lossy(&self.token_bytes(id)).into_owned(),
+        }
+    }
+
     /// The bytes that a token adds to the output; hidden markers and padding add none.
     pub(crate) fn token_bytes(&self, id: u32) -> Vec<u8> {
         if let Some(marker) = self.markers.iter().find(|marker| marker.id == id) {

@@ -1,8 +1,8 @@
 //! Where do the numbers come from, and are they the ones the config promises?
 //!
-//! A checkpoint is a Hugging Face folder or the same files as bytes in memory. Tensors are read from
-//! safetensors, in one file or several, one at a time and widened to f32, so that a load never holds more than
-//! the finished weights and one tensor. Names, shapes and types are checked before any arithmetic; what the
+//! A checkpoint is a Hugging Face folder, the same files as bytes in memory, or one GGUF file (see [`crate::gguf`]).
+//! Tensors are read one at a time, from safetensors widened to f32, so that a load never holds more than the finished
+//! weights and one tensor. Names, shapes and types are checked before any arithmetic; what the
 //! tensors mean is left to [`crate::model`].
 
 use std::borrow::Cow;
@@ -16,7 +16,9 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::config::{ConfigFile, ModelConfig};
+use crate::gguf::{self, Gguf};
 use crate::sampler::ModeDefaults;
+use crate::tensor::{Matrix, Stored};
 
 const CONFIG: &str = "config.json";
 const GENERATION_CONFIG: &str = "generation_config.json";
@@ -72,6 +74,14 @@ pub enum LoadError {
     #[error("{file}: damaged safetensors: {reason}")]
     Damaged {
         /// Name of the file.
+        file: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A GGUF file is damaged, or holds what the reader does not know.
+    #[error("{file}: this GGUF file cannot be read: {reason}")]
+    Gguf {
+        /// Path of the file, as given.
         file: String,
         /// What is wrong with it.
         reason: String,
@@ -161,6 +171,8 @@ pub enum Checkpoint {
     Folder(PathBuf),
     /// The same files as bytes.
     Embedded(Box<ModelFiles>),
+    /// One file in llama.cpp's format.
+    Gguf(Box<Gguf>),
 }
 
 /// What `generation_config.json` adds.
@@ -171,6 +183,14 @@ pub(crate) struct GenerationConfig {
 }
 
 impl Checkpoint {
+    /// A folder, or one `.gguf` file.
+    pub fn open(path: &Path) -> Result<Checkpoint, LoadError> {
+        if path.extension().is_some_and(|ending| ending.eq_ignore_ascii_case("gguf")) {
+            return Ok(Checkpoint::Gguf(Box::new(Gguf::open(path)?)));
+        }
+        Checkpoint::open_folder(path)
+    }
+
     /// Points at a folder; the files are read when asked for.
     pub fn open_folder(folder: &Path) -> Result<Checkpoint, LoadError> {
         let checkpoint = Checkpoint::Folder(folder.to_owned());
@@ -185,18 +205,27 @@ impl Checkpoint {
 
     /// Reads and checks `config.json`.
     pub fn config(&self) -> Result<ModelConfig, LoadError> {
-        ModelConfig::parse(&self.required(CONFIG)?)
+        match self {
+            Checkpoint::Gguf(file) => file.config(),
+            _ => ModelConfig::parse(&self.required(CONFIG)?),
+        }
     }
 
     /// Opens the weights and reads their headers.
     pub fn weights(&self) -> Result<Weights, LoadError> {
         match self {
-            Checkpoint::Folder(folder) => Weights::open_folder(folder),
-            Checkpoint::Embedded(files) => Weights::open_embedded(&files.weights),
+            Checkpoint::Folder(folder) => Safetensors::open_folder(folder).map(Weights::Safetensors),
+            Checkpoint::Embedded(files) => {
+                Safetensors::open_embedded(&files.weights).map(Weights::Safetensors)
+            }
+            Checkpoint::Gguf(file) => file.tensors().map(Weights::Gguf),
         }
     }
 
     pub(crate) fn generation_config(&self) -> Result<GenerationConfig, LoadError> {
+        if let Checkpoint::Gguf(_) = self {
+            return Ok(GenerationConfig::default()); // its end tokens stand in the config
+        }
         let Some(bytes) = self.optional(GENERATION_CONFIG)? else { return Ok(GenerationConfig::default()) };
         let file = ConfigFile::parse(GENERATION_CONFIG, &bytes)?;
         Ok(GenerationConfig {
@@ -206,11 +235,17 @@ impl Checkpoint {
     }
 
     pub(crate) fn tokenizer(&self) -> Result<Cow<'_, [u8]>, LoadError> {
-        self.required(TOKENIZER)
+        match self {
+            Checkpoint::Gguf(file) => file.tokenizer().map(Cow::Owned),
+            _ => self.required(TOKENIZER),
+        }
     }
 
     /// The template's own file wins over the copy in the tokenizer's settings, as in transformers.
     pub(crate) fn chat_template(&self) -> Result<String, LoadError> {
+        if let Checkpoint::Gguf(file) = self {
+            return file.chat_template();
+        }
         if let Some(bytes) = self.optional(CHAT_TEMPLATE)? {
             return String::from_utf8(bytes.into_owned()).map_err(|source| LoadError::Template {
                 file: CHAT_TEMPLATE.to_owned(),
@@ -224,6 +259,17 @@ impl Checkpoint {
         })
     }
 
+    /// The text of `bos_token` or `eos_token`, where the files name one.
+    pub(crate) fn marker(&self, name: &str) -> Result<Option<String>, LoadError> {
+        if let Checkpoint::Gguf(file) = self {
+            return Ok(file.marker(name));
+        }
+        let Some(bytes) = self.optional(TOKENIZER_CONFIG)? else { return Ok(None) };
+        let settings = ConfigFile::parse(TOKENIZER_CONFIG, &bytes)?;
+        let marker = settings.get(name).map(|marker| marker.get("content").unwrap_or(marker));
+        Ok(marker.and_then(|text| text.as_str()).map(str::to_owned))
+    }
+
     fn required(&self, name: &str) -> Result<Cow<'_, [u8]>, LoadError> {
         self.optional(name)?
             .ok_or_else(|| LoadError::Io { file: self.path(name), source: io::ErrorKind::NotFound.into() })
@@ -233,13 +279,14 @@ impl Checkpoint {
         match self {
             Checkpoint::Folder(folder) => Ok(read_text_file(&folder.join(name))?.map(Cow::Owned)),
             Checkpoint::Embedded(files) => Ok(files.named(name).map(Cow::Borrowed)),
+            Checkpoint::Gguf(_) => Ok(None), // one file holds everything
         }
     }
 
     fn path(&self, name: &str) -> String {
         match self {
             Checkpoint::Folder(folder) => folder.join(name).display().to_string(),
-            Checkpoint::Embedded(_) => name.to_owned(),
+            Checkpoint::Embedded(_) | Checkpoint::Gguf(_) => name.to_owned(),
         }
     }
 
@@ -315,8 +362,79 @@ fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
     Ok(Some(bytes))
 }
 
-/// The tensors of a checkpoint, each to be taken once.
-pub struct Weights {
+/// The tensors of a checkpoint under their Hugging Face names, each to be taken once.
+pub enum Weights {
+    /// From one file or several.
+    Safetensors(Safetensors),
+    /// From one file.
+    Gguf(gguf::Tensors),
+}
+
+impl Weights {
+    /// One matrix of the rows of several tensors, all `columns` wide.
+    pub(crate) fn matrix(
+        &mut self,
+        tensors: &[(String, usize)],
+        columns: usize,
+    ) -> Result<Matrix, LoadError> {
+        let rows = |(tensor, rows): &(String, usize)| Ok((self.stored(tensor, &[*rows, columns])?, *rows));
+        let layers = tensors.iter().map(rows).collect::<Result<_, LoadError>>()?;
+        Matrix::stack(layers, columns)
+            .map_err(|error| LoadError::Damaged { file: self.file_name(), reason: error.to_string() })
+    }
+
+    /// The values of a small tensor as f32.
+    pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+        match self.stored(tensor, shape)? {
+            Stored::Full(values) => Ok(values),
+            Stored::Blocks(kind, _) => Err(LoadError::Type {
+                file: self.file_name(),
+                tensor: tensor.to_owned(),
+                found: format!("{kind:?}"),
+            }),
+        }
+    }
+
+    fn stored(&mut self, tensor: &str, shape: &[usize]) -> Result<Stored, LoadError> {
+        match self {
+            Weights::Safetensors(files) => files.take(tensor, shape).map(Stored::Full),
+            Weights::Gguf(file) => file.take(tensor, shape),
+        }
+    }
+
+    /// Leaves a tensor out on purpose.
+    pub(crate) fn skip(&mut self, tensor: &str) {
+        match self {
+            Weights::Safetensors(files) => files.skip(tensor),
+            Weights::Gguf(file) => file.skip(tensor),
+        }
+    }
+
+    /// Everything must have been used: a leftover tensor means that config and weights disagree.
+    pub(crate) fn finish(self) -> Result<(), LoadError> {
+        match self {
+            Weights::Safetensors(files) => files.finish(),
+            Weights::Gguf(file) => match file.leftover() {
+                None => Ok(()),
+                Some(tensor) => {
+                    Err(LoadError::Unexpected { file: file.name().to_owned(), tensor: tensor.clone() })
+                }
+            },
+        }
+    }
+
+    fn file_name(&self) -> String {
+        match self {
+            Weights::Safetensors(files) => {
+                files.shards.first().map_or(WEIGHTS.to_owned(), |shard| shard.name.clone())
+            }
+            Weights::Gguf(file) => file.name().to_owned(),
+        }
+    }
+}
+
+/// The tensors of safetensors files.
+pub struct Safetensors {
     shards: Vec<Shard>,
     /// Tensor name to shard; what is left at the end has no place in the model.
     places: BTreeMap<String, usize>,
@@ -336,15 +454,15 @@ enum Source {
     Bytes(Cow<'static, [u8]>),
 }
 
-impl Weights {
-    fn open_folder(folder: &Path) -> Result<Weights, LoadError> {
+impl Safetensors {
+    fn open_folder(folder: &Path) -> Result<Safetensors, LoadError> {
         match read_text_file(&folder.join(WEIGHTS_INDEX))? {
             Some(index) => Self::open_sharded(folder, &index),
             None => Self::from_shards(vec![Shard::open(folder, WEIGHTS)?]),
         }
     }
 
-    fn open_embedded(files: &[NamedFile]) -> Result<Weights, LoadError> {
+    fn open_embedded(files: &[NamedFile]) -> Result<Safetensors, LoadError> {
         let shard = |(name, bytes): &NamedFile| {
             refuse_pickled_name(name)?;
             Shard::read(name, Source::Bytes(bytes.clone()), bytes.len() as u64)
@@ -352,7 +470,7 @@ impl Weights {
         Self::from_shards(files.iter().map(shard).collect::<Result<_, _>>()?)
     }
 
-    fn open_sharded(folder: &Path, index: &[u8]) -> Result<Weights, LoadError> {
+    fn open_sharded(folder: &Path, index: &[u8]) -> Result<Safetensors, LoadError> {
         let map = parse_index(index)?;
         let names: BTreeSet<&str> = map.values().map(String::as_str).collect();
         let shards = names.into_iter().map(|name| Shard::open(folder, name)).collect::<Result<_, _>>()?;
@@ -361,7 +479,7 @@ impl Weights {
         Ok(weights)
     }
 
-    fn from_shards(shards: Vec<Shard>) -> Result<Weights, LoadError> {
+    fn from_shards(shards: Vec<Shard>) -> Result<Safetensors, LoadError> {
         let mut places = BTreeMap::new();
         for (number, shard) in shards.iter().enumerate() {
             for tensor in shard.header.keys() {
@@ -370,7 +488,7 @@ impl Weights {
                 }
             }
         }
-        Ok(Weights { shards, places })
+        Ok(Safetensors { shards, places })
     }
 
     /// The index must tell the truth, or a stale shard could be mixed in unnoticed.
@@ -385,7 +503,7 @@ impl Weights {
     }
 
     /// The values of a tensor, row by row, as f32. Each tensor can be taken once.
-    pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+    fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         let Some(place) = self.places.remove(tensor) else {
             let file = self.shards.first().map_or(WEIGHTS.to_owned(), |shard| shard.name.clone());
             return Err(LoadError::Missing { file, tensor: tensor.to_owned() });
@@ -393,13 +511,11 @@ impl Weights {
         self.shards[place].values(tensor, shape)
     }
 
-    /// Leaves a tensor out on purpose.
-    pub(crate) fn skip(&mut self, tensor: &str) {
+    fn skip(&mut self, tensor: &str) {
         self.places.remove(tensor);
     }
 
-    /// Everything must have been used: a leftover tensor means that config and weights disagree.
-    pub(crate) fn finish(self) -> Result<(), LoadError> {
+    fn finish(self) -> Result<(), LoadError> {
         // Old exports store this constant, which follows from rope_theta.
         match self.places.iter().find(|(tensor, _)| !tensor.ends_with("rotary_emb.inv_freq")) {
             None => Ok(()),

@@ -12,7 +12,7 @@ use thinkgate_engine::{
 
 fn load(model: &str) -> Engine {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../models").join(model);
-    Engine::load_folder(&folder, Options::default()).unwrap()
+    Engine::open(&folder, Options::default()).unwrap()
 }
 
 static DENSE: LazyLock<Engine> = LazyLock::new(|| load("pico-dense"));
@@ -130,13 +130,35 @@ fn old_reasoning_is_stripped_from_the_history() {
 fn experts_are_reported_for_the_moe_only() {
     let (_, _, finish) = run(&MOE, ask("2+3=?", false));
     let experts = finish.experts.unwrap();
-    assert_eq!(experts.len(), 4);
-    for layer in experts {
-        // Every token but the last sampled one was read, by two experts.
-        let read = finish.prompt_tokens + finish.completion_tokens - 1;
-        assert_eq!(layer.iter().sum::<u32>() as usize, 2 * read);
+    assert_eq!(experts.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [0, 1, 2, 3]);
+    // Every token but the last sampled one was read, by two experts whose weights sum to one.
+    let read = finish.prompt_tokens + finish.completion_tokens - 1;
+    for layer in &experts.layers {
+        assert_eq!(layer.chosen.len(), 8);
+        assert_eq!(layer.chosen.iter().sum::<u32>() as usize, 2 * read);
+        assert!((layer.weight.iter().sum::<f32>() - read as f32).abs() < 1e-3 * read as f32);
     }
+    assert_eq!(experts.tokens, [], "nobody asked for them");
     assert_eq!(run(&DENSE, ask("2+3=?", false)).2.experts, None);
+}
+
+#[test]
+fn experts_are_traced_for_as_many_tokens_as_asked_and_add_up_to_the_summary() {
+    let trace = |tokens| {
+        let request = Request { trace_experts: tokens, ..ask("2+3=?", false) };
+        let chat = request.chat.clone();
+        (MOE.encode(&chat).unwrap(), run(&MOE, request).2.experts.unwrap())
+    };
+    let (prompt, experts) = trace(usize::MAX);
+    let traced: Vec<u32> = experts.tokens.iter().map(|token| token.token).collect();
+    assert_eq!(traced[..prompt.len()], prompt);
+    for (at, layer) in experts.layers.iter().enumerate() {
+        let mut chosen = vec![0; 8];
+        let choices = experts.tokens.iter().flat_map(|token| &token.choices[at]);
+        choices.for_each(|(expert, _)| chosen[*expert] += 1);
+        assert_eq!(chosen, layer.chosen);
+    }
+    assert_eq!(trace(3).1.tokens, experts.tokens[..3]);
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn greedy_continuations_equal_the_reference_with_a_cache() {
 #[test]
 fn whole_greedy_replies_equal_the_reference() {
     for name in MODELS {
-        let engine = Engine::load_folder(&folder(name), Options::default()).unwrap();
+        let engine = Engine::open(&folder(name), Options::default()).unwrap();
         let model = load(name);
         let rows = golden(&format!("{name} replies"));
         assert_eq!(rows.len(), 50);
@@ -166,7 +166,7 @@ fn the_gate_chooses_the_reference_experts() {
 #[test]
 fn prompts_are_rendered_and_encoded_like_the_reference() {
     for name in MODELS {
-        let engine = Engine::load_folder(&folder(name), Options::default()).unwrap();
+        let engine = Engine::open(&folder(name), Options::default()).unwrap();
         for row in golden(name) {
             let chat = Chat {
                 messages: vec![json!({"role": "user", "content": row["prompt"]})],

@@ -55,7 +55,7 @@ fn the_shipped_models_say_what_they_are() {
     let dense = load(files()).unwrap();
     assert_eq!((dense.info().architecture, dense.info().experts), (Architecture::Dense, 0));
     assert_eq!(dense.info().total_params, dense.info().active_params);
-    let moe = Engine::load_folder(&pico().with_file_name("pico-moe"), Options::default()).unwrap();
+    let moe = Engine::open(&pico().with_file_name("pico-moe"), Options::default()).unwrap();
     assert_eq!(
         (moe.info().architecture, moe.info().experts, moe.info().experts_per_token),
         (Architecture::Moe, 8, 2)
@@ -155,12 +155,12 @@ fn pickles_are_refused_by_name() {
     let folder = Folder::new("pickle");
     folder.write("config.json", &files().config_json);
     folder.write("pytorch_model.bin", b"");
-    let error = Engine::load_folder(&folder.0, Options::default()).unwrap_err();
+    let error = Engine::open(&folder.0, Options::default()).unwrap_err();
     assert!(matches!(error, LoadError::Pickle { .. }), "{error}");
     let mut embedded = files();
     embedded.weights[0].0 = "model.pt".to_owned();
     assert!(matches!(load(embedded).unwrap_err(), LoadError::Pickle { .. }));
-    let absent = Engine::load_folder(&folder.0.join("nowhere"), Options::default()).unwrap_err();
+    let absent = Engine::open(&folder.0.join("nowhere"), Options::default()).unwrap_err();
     assert!(matches!(absent, LoadError::Io { .. }), "{absent}");
 }
 

@@ -64,7 +64,7 @@ fn accuracy(engine: &Engine, questions: &[Question], levels: &[u64], thinking: b
 }
 
 fn hold(model: &str, thinking: f64, gain: f64) {
-    let engine = Engine::load_folder(&Path::new(MODELS).join(model), Options::default()).unwrap();
+    let engine = Engine::open(&Path::new(MODELS).join(model), Options::default()).unwrap();
     let questions = questions();
     assert!(questions.len() > 140);
     let all = accuracy(&engine, &questions, &[1, 2, 3], true);

@@ -119,10 +119,10 @@ fn order_of(
     request: ChatRequest,
     free: bool,
 ) -> Result<(Order, Room), ApiError> {
-    let stream = request.stream;
+    let (stream, experts) = (request.stream, request.experts);
     let (body, room) = request.into_fields();
     let thinking = &decision.thinking;
-    let call = Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream };
+    let call = Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts };
     let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
     Ok((order, room))
 }
@@ -157,6 +157,7 @@ struct Shown {
     stream: bool,
     include_usage: bool,
     show_reasoning: bool,
+    experts: bool,
 }
 
 impl Shown {
@@ -166,6 +167,7 @@ impl Shown {
             stream: request.stream,
             include_usage: request.include_usage,
             show_reasoning: request.show_reasoning,
+            experts: request.experts.is_some(),
         }
     }
 
@@ -175,7 +177,7 @@ impl Shown {
         dispatched: Dispatched,
         record: &mut Record,
     ) -> Result<Reply, ApiError> {
-        let Answer::Whole(Whole { mut choices, usage }) = dispatched.answer else {
+        let Answer::Whole(Whole { mut choices, usage, experts }) = dispatched.answer else {
             return Err(ApiError::Internal);
         };
         if !self.show_reasoning {
@@ -191,12 +193,21 @@ impl Shown {
             record.used(usage);
             body.insert("usage".into(), usage.to_json());
         }
+        if self.experts {
+            body.insert("thinkgate".into(), json!({ "experts": experts }));
+        }
         Ok(Reply::Whole(body.into()))
     }
 
     fn relay(self, decision: &Decision, steps: Steps) -> Reply {
         let head = head(&self.id, "chat.completion.chunk", &decision.model);
-        Reply::Stream(Box::new(Relay::new(head, steps, self.include_usage, self.show_reasoning)))
+        Reply::Stream(Box::new(Relay::new(
+            head,
+            steps,
+            self.include_usage,
+            self.show_reasoning,
+            self.experts,
+        )))
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::time::{Instant, timeout_at};
 
 use super::error::ApiError;
 use crate::app::App;
+use crate::backends::ExpertDetail;
 use crate::config::Limits;
 use crate::conversation::{Asks, BadRequest, Conversation, Origin, Wish, unknown_model, wish_in_header};
 use crate::decide::Snapshot;
@@ -28,6 +29,8 @@ pub(super) struct ChatRequest {
     pub(super) include_usage: bool,
     /// The client wants to see reasoning.
     pub(super) show_reasoning: bool,
+    /// What the client wants to know of the experts.
+    pub(super) experts: Option<ExpertDetail>,
     room: Room,
 }
 
@@ -38,6 +41,7 @@ pub(super) type Room = Vec<OwnedSemaphorePermit>;
 struct Wishes {
     thinking: Option<Asks>,
     model: Option<String>,
+    experts: Option<ExpertDetail>,
 }
 
 impl ChatRequest {
@@ -56,6 +60,7 @@ impl ChatRequest {
             stream: flag("/stream").unwrap_or(false),
             include_usage: flag("/stream_options/include_usage").unwrap_or(false),
             show_reasoning: flag("/include_reasoning").unwrap_or(true),
+            experts: wishes.experts,
             headers: wishes,
             body,
             room,
@@ -101,7 +106,8 @@ impl Wishes {
         };
         let thinking = text("x-thinkgate-thinking")?.map(wish_in_header).transpose()?.flatten();
         let model = text("x-thinkgate-model")?.filter(|name| !name.is_empty() && *name != "auto");
-        Ok(Wishes { thinking, model: model.map(str::to_owned) })
+        let experts = text("x-thinkgate-experts")?.map(experts_in_header).transpose()?;
+        Ok(Wishes { thinking, model: model.map(str::to_owned), experts })
     }
 
     /// Headers outrank everything else.
@@ -119,6 +125,14 @@ impl Wishes {
         conversation.wishes.splice(0..0, wishes);
         Ok(())
     }
+}
+
+fn experts_in_header(value: &str) -> Result<ExpertDetail, BadRequest> {
+    ExpertDetail::parse(value).ok_or_else(|| BadRequest {
+        param: Some("x-thinkgate-experts".into()),
+        message: format!("header x-thinkgate-experts: {value:?} is not one of summary, tokens"),
+        code: "invalid_value",
+    })
 }
 
 /// Clients that name no type mean JSON, and so does a form type, which is what curl says unasked.

@@ -30,6 +30,8 @@ pub(super) struct Relay {
     /// Choices whose first chunk has named the role.
     begun: BTreeSet<u64>,
     usage: Option<Value>,
+    /// What the last chunk of the choice says of the experts, if the client asked.
+    experts: Option<Value>,
 }
 
 impl Relay {
@@ -38,8 +40,17 @@ impl Relay {
         steps: Steps,
         include_usage: bool,
         show_reasoning: bool,
+        experts: bool,
     ) -> Self {
-        Relay { head, steps, include_usage, show_reasoning, begun: BTreeSet::new(), usage: None }
+        Relay {
+            head,
+            steps,
+            include_usage,
+            show_reasoning,
+            begun: BTreeSet::new(),
+            usage: None,
+            experts: experts.then_some(Value::Null),
+        }
     }
 
     /// The response. Dropping its body drops the steps, which cancels the work behind them.
@@ -75,10 +86,15 @@ impl Relay {
                 self.delta(choice, json!({"content": text}), Map::new(), queue);
             }
             Step::Other { choice, delta, beside } => self.delta(choice, delta.into(), beside, queue),
+            Step::Experts(report) => self.experts = Some(json!(report)),
             Step::Finished { choice, reason } => {
+                if let Some(experts) = self.experts.take() {
+                    self.head.insert("thinkgate".into(), json!({ "experts": experts }));
+                }
                 let mut beside = Map::new();
                 beside.insert("finish_reason".into(), reason.into());
                 self.delta(choice, json!({}), beside, queue);
+                self.head.shift_remove("thinkgate");
             }
             Step::Usage(usage) => self.usage = Some(usage.to_json()),
         }
@@ -169,7 +185,7 @@ impl Sending {
                 match &step {
                     Step::Reasoning { .. } | Step::Answer { .. } => self.record.token(),
                     Step::Usage(usage) => self.record.used(usage),
-                    Step::Other { .. } | Step::Finished { .. } => {}
+                    Step::Other { .. } | Step::Experts(_) | Step::Finished { .. } => {}
                 }
                 self.relay.events_of(step, &mut self.queue);
             }

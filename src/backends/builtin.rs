@@ -1,10 +1,12 @@
 //! From a chat request to the built-in engine and back.
 
+use std::collections::VecDeque;
+
 use futures_util::stream;
 use serde_json::{Map, Value, json};
 use thinkgate_engine as engine;
 
-use super::{Answer, BackendError, Call, Step, Steps, Usage, Whole};
+use super::{Answer, BackendError, Call, ExpertDetail, ExpertReport, Step, Steps, Usage, Whole};
 use crate::conversation::Mode;
 
 /// A model that this process runs.
@@ -35,10 +37,11 @@ impl Builtin {
         let generation = submitted
             .map_err(|error| BackendError::Engine(error.to_string()))?
             .map_err(|error| self.explain(error))?;
+        let watch = Watch { engine: self.engine.clone(), wanted: call.experts.is_some() };
         if call.stream {
-            return Ok(Answer::Steps(steps_of(generation)));
+            return Ok(Answer::Steps(steps_of(generation, watch)));
         }
-        collect(generation).await.map(Answer::Whole)
+        collect(generation, &watch).await.map(Answer::Whole)
     }
 
     fn explain(&self, error: engine::SubmitError) -> BackendError {
@@ -79,6 +82,7 @@ fn request_of(call: &Call) -> Result<engine::Request, BackendError> {
         reserve_answer: if thinking { reserve(max_tokens) } else { 0 },
         stop: stop_of(call.body.get("stop")),
         sampling: sampling_of(&call.body),
+        trace_experts: call.experts.map_or(0, ExpertDetail::traced),
     })
 }
 
@@ -179,19 +183,32 @@ fn sampling_of(body: &Map<String, Value>) -> engine::Sampling {
     }
 }
 
-/// What becomes of the generation after each of its events.
-enum After {
-    Event(engine::Generation),
-    Usage(Usage),
-    End,
+/// Tells which experts worked, if the client wants to know.
+struct Watch {
+    engine: engine::Engine,
+    wanted: bool,
 }
 
-fn steps_of(generation: engine::Generation) -> Steps {
-    Box::pin(stream::unfold(After::Event(generation), |state| async move {
-        let mut generation = match state {
-            After::Event(generation) => generation,
-            After::Usage(usage) => return Some((Ok(Step::Usage(usage)), After::End)),
-            After::End => return None,
+impl Watch {
+    fn report(&self, finish: &engine::Finish) -> Option<ExpertReport> {
+        let used = finish.experts.as_ref().filter(|_| self.wanted)?;
+        let per_token = self.engine.info().experts_per_token;
+        Some(ExpertReport::new(used, per_token, |token| self.engine.token_text(token)))
+    }
+}
+
+/// What becomes of the generation after each of its events.
+enum After {
+    Event(engine::Generation, Watch),
+    /// The steps that follow its end.
+    Rest(VecDeque<Step>),
+}
+
+fn steps_of(generation: engine::Generation, watch: Watch) -> Steps {
+    Box::pin(stream::unfold(After::Event(generation, watch), |state| async move {
+        let (mut generation, watch) = match state {
+            After::Event(generation, watch) => (generation, watch),
+            After::Rest(mut rest) => return Some((Ok(rest.pop_front()?), After::Rest(rest))),
         };
         loop {
             let step = match generation.next().await {
@@ -200,20 +217,26 @@ fn steps_of(generation: engine::Generation) -> Steps {
                 Some(engine::Event::Reasoning(text)) => Ok(Step::Reasoning { choice: 0, text }),
                 Some(engine::Event::Answer(text)) => Ok(Step::Answer { choice: 0, text }),
                 Some(engine::Event::Finished(finish)) => {
-                    let step = Step::Finished { choice: 0, reason: reason_of(&finish).into() };
-                    return Some((Ok(step), After::Usage(usage_of(&finish))));
+                    let mut rest: VecDeque<Step> =
+                        watch.report(&finish).map(Step::Experts).into_iter().collect();
+                    rest.push_back(Step::Finished { choice: 0, reason: reason_of(&finish).into() });
+                    rest.push_back(Step::Usage(usage_of(&finish)));
+                    return Some((Ok(rest.pop_front()?), After::Rest(rest)));
                 }
                 Some(engine::Event::Failed(error)) => {
-                    return Some((Err(BackendError::Engine(error.to_string())), After::End));
+                    return Some((
+                        Err(BackendError::Engine(error.to_string())),
+                        After::Rest(VecDeque::new()),
+                    ));
                 }
-                None => return Some((Err(BackendError::Truncated(None)), After::End)),
+                None => return Some((Err(BackendError::Truncated(None)), After::Rest(VecDeque::new()))),
             };
-            return Some((step, After::Event(generation)));
+            return Some((step, After::Event(generation, watch)));
         }
     }))
 }
 
-async fn collect(mut generation: engine::Generation) -> Result<Whole, BackendError> {
+async fn collect(mut generation: engine::Generation, watch: &Watch) -> Result<Whole, BackendError> {
     let (mut reasoning, mut content) = (String::new(), String::new());
     loop {
         match generation.next().await {
@@ -225,7 +248,8 @@ async fn collect(mut generation: engine::Generation) -> Result<Whole, BackendErr
                     message["reasoning_content"] = reasoning.into();
                 }
                 let choice = json!({"index": 0, "message": message, "finish_reason": reason_of(&finish)});
-                return Ok(Whole { choices: vec![choice], usage: Some(usage_of(&finish)) });
+                let usage = Some(usage_of(&finish));
+                return Ok(Whole { choices: vec![choice], usage, experts: watch.report(&finish) });
             }
             Some(engine::Event::Failed(error)) => return Err(BackendError::Engine(error.to_string())),
             None => return Err(BackendError::Truncated(None)),

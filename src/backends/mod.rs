@@ -5,6 +5,7 @@
 pub mod breaker;
 pub mod builtin;
 pub mod dialect;
+mod experts;
 mod sse;
 mod think;
 pub mod upstream;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use futures_util::Stream;
 use serde_json::{Map, Value};
 
+pub use self::experts::{ExpertDetail, ExpertReport, LayerReport, TRACED, TokenReport};
 use crate::conversation::Mode;
 
 /// What a backend is asked to do.
@@ -28,6 +30,8 @@ pub struct Call {
     pub budget: Option<u32>,
     /// Whether the client wants a stream.
     pub stream: bool,
+    /// What the client wants to know of the experts; upstreams cannot tell.
+    pub experts: Option<ExpertDetail>,
 }
 
 /// What a backend answers.
@@ -48,6 +52,8 @@ pub struct Whole {
     pub choices: Vec<Value>,
     /// What it cost.
     pub usage: Option<Usage>,
+    /// Which experts worked on it, where that was asked for and is known.
+    pub experts: Option<ExpertReport>,
 }
 
 /// One step of an answer.
@@ -76,6 +82,8 @@ pub enum Step {
         /// Fields beside the delta.
         beside: Map<String, Value>,
     },
+    /// Which experts worked on it; before the end, where it was asked for and is known.
+    Experts(ExpertReport),
     /// A choice is complete.
     Finished {
         /// Which choice.

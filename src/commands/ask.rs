@@ -6,10 +6,10 @@ use std::sync::Arc;
 use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
-use super::Failure;
 use super::explain::{print_summary, timed_decision};
+use super::{Failure, heat_map};
 use crate::app::App;
-use crate::backends::{Answer, Call, Step, Steps, Usage};
+use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Step, Steps, Usage};
 use crate::cli::{AskArgs, Think};
 use crate::config::Config;
 use crate::conversation::{Asks, Conversation, Mode, Origin, Wish, unknown_model};
@@ -71,6 +71,7 @@ async fn answer(
         thinking: decision.thinking.mode,
         budget: decision.thinking.budget_tokens,
         stream: true,
+        experts: args.experts.then_some(ExpertDetail::Summary),
     };
     let order = Order::new(app, decision, call, args.model.is_none())
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("no model {:?}", decision.model)))?;
@@ -78,8 +79,8 @@ async fn answer(
     let Answer::Steps(steps) = dispatched.answer else {
         return Err(Failure::backend(anyhow::anyhow!("the model did not stream")));
     };
-    let usage = print_steps(steps, out).await?;
-    if let Some(usage) = usage {
+    let printed = print_steps(steps, out).await?;
+    if let Some(usage) = printed.usage {
         let reasoning = usage.reasoning_tokens.unwrap_or(0);
         writeln!(
             out,
@@ -87,6 +88,13 @@ async fn answer(
             usage.prompt_tokens,
             usage.completion_tokens.saturating_sub(reasoning)
         )?;
+    }
+    match printed.experts {
+        Some(report) => heat_map::print(&report, out)?,
+        None if args.experts => {
+            writeln!(out, "\n{} tells of no experts", dispatched.served.model.profile.name)?
+        }
+        None => {}
     }
     Ok(())
 }
@@ -103,11 +111,18 @@ fn body_of(args: &AskArgs) -> Map<String, Value> {
     body
 }
 
+/// What is told after the answer.
+#[derive(Default)]
+struct Printed {
+    usage: Option<Usage>,
+    experts: Option<ExpertReport>,
+}
+
 /// Prints reasoning, dim where the terminal can, then the answer.
-async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Option<Usage>, Failure> {
+async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Printed, Failure> {
     let dims = std::io::stdout().is_terminal();
     let mut reasoning = false;
-    let mut usage = None;
+    let mut printed = Printed::default();
     while let Some(step) = steps.next().await {
         match step.map_err(Failure::backend)? {
             Step::Reasoning { text, .. } => {
@@ -123,7 +138,8 @@ async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Option<Us
                 }
                 write!(out, "{}", visible(&text))?;
             }
-            Step::Usage(counted) => usage = Some(counted),
+            Step::Usage(usage) => printed.usage = Some(usage),
+            Step::Experts(report) => printed.experts = Some(report),
             Step::Other { .. } | Step::Finished { .. } => {}
         }
         out.flush()?;
@@ -132,7 +148,7 @@ async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Option<Us
         write!(out, "\x1b[0m")?;
     }
     writeln!(out)?;
-    Ok(usage)
+    Ok(printed)
 }
 
 /// What a model writes must not steer the terminal.

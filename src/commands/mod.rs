@@ -4,6 +4,7 @@ pub mod ask;
 pub mod check;
 pub mod classify;
 pub mod explain;
+mod heat_map;
 pub mod models;
 pub mod offline;
 pub mod serve;

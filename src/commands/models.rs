@@ -38,7 +38,7 @@ pub fn run(args: &ModelsArgs, out: &mut impl Write) -> Result<(), Failure> {
 fn describe(model: &Model) -> Value {
     let source = match &model.source {
         Source::Embedded(_) => json!({"kind": "embedded"}),
-        Source::Folder(folder) => json!({"kind": "folder", "path": folder}),
+        Source::Path(path) => json!({"kind": if path.is_dir() { "folder" } else { "gguf" }, "path": path}),
         Source::Upstream(upstream) => {
             json!({"kind": "upstream", "url": upstream.url.as_str(), "model_id": upstream.model_id})
         }
@@ -71,7 +71,7 @@ impl<'m> Row<'m> {
         let profile = &model.profile;
         let place = match &model.source {
             Source::Embedded(_) => "this program".to_owned(),
-            Source::Folder(folder) => folder.display().to_string(),
+            Source::Path(path) => path.display().to_string(),
             Source::Upstream(upstream) => upstream.url.to_string(),
         };
         Row {

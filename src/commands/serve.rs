@@ -82,7 +82,7 @@ fn announce(app: &App, address: SocketAddr) {
     for served in &app.models {
         let place = match &served.model.source {
             Source::Embedded(_) => "embedded".to_owned(),
-            Source::Folder(folder) => folder.display().to_string(),
+            Source::Path(path) => path.display().to_string(),
             Source::Upstream(upstream) => format!("{} at {}", upstream.model_id, upstream.url),
         };
         let profile = &served.model.profile;

@@ -5,6 +5,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thinkgate_engine::weights::Checkpoint;
+
 use super::Environment;
 use super::reader::Section;
 use crate::catalogue::{self, Entry, Shape};
@@ -28,8 +30,8 @@ pub struct Model {
 pub enum Source {
     /// Built-in engine, weights inside this program.
     Embedded(&'static str),
-    /// Built-in engine, a folder in Hugging Face layout.
-    Folder(PathBuf),
+    /// Built-in engine, a folder in Hugging Face layout or a GGUF file.
+    Path(PathBuf),
     /// A server elsewhere.
     Upstream(Box<Upstream>),
 }
@@ -260,7 +262,7 @@ fn read_source(
     let path = section.string("path").map(|path| folder.join(path));
     let upstream = section.has("upstream");
     match (path, upstream) {
-        (Some(path), false) => read_folder(section, path),
+        (Some(path), false) => read_path(section, path),
         (None, true) => {
             let section = section.section("upstream");
             let upstream = read_upstream(&section, named, listen, environment);
@@ -281,18 +283,16 @@ fn read_source(
     }
 }
 
-fn read_folder(section: &Section<'_, '_, '_>, path: PathBuf) -> Option<Source> {
-    if path.extension().is_some_and(|extension| extension == "gguf") {
-        section.fault("path", "GGUF files are not supported yet; expected a folder in Hugging Face layout");
-        return None;
-    }
-    if !path.join("config.json").is_file() {
-        let message =
-            format!("{} is not a folder in Hugging Face layout: it lacks config.json", path.display());
+fn read_path(section: &Section<'_, '_, '_>, path: PathBuf) -> Option<Source> {
+    if !path.is_file() && !path.join("config.json").is_file() {
+        let message = format!(
+            "{} is neither a GGUF file nor a folder in Hugging Face layout: it lacks config.json",
+            path.display()
+        );
         section.fault("path", message);
         return None;
     }
-    Some(Source::Folder(path))
+    Some(Source::Path(path))
 }
 
 fn read_upstream(
@@ -388,17 +388,16 @@ fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
     timeouts
 }
 
-/// The folder's own `config.json` outranks the catalogue.
+/// What the model's files say outranks the catalogue.
 fn shape_of(section: &Section<'_, '_, '_>, source: Option<&Source>, entry: Option<&Entry>) -> Option<Shape> {
-    let Some(Source::Folder(folder)) = source else { return entry.map(|entry| entry.shape.clone()) };
-    let text = std::fs::read_to_string(folder.join("config.json")).ok();
-    let shape =
-        text.and_then(|text| serde_json::from_str(&text).ok()).and_then(|json| Shape::of_config_json(&json));
-    if shape.is_none() {
-        let message = format!("{}/config.json does not describe a Qwen3-style model", folder.display());
-        section.fault("path", message);
+    let Some(Source::Path(path)) = source else { return entry.map(|entry| entry.shape.clone()) };
+    match Checkpoint::open(path).and_then(|checkpoint| checkpoint.config()) {
+        Ok(config) => Some(Shape::of_config(&config)),
+        Err(error) => {
+            section.fault("path", error.to_string());
+            None
+        }
     }
-    shape
 }
 
 /// What the operator says and what the weights say must be the same.

@@ -90,3 +90,52 @@ async fn the_same_seed_gives_the_same_answer() {
     }
     assert_eq!(answers[0], answers[1]);
 }
+
+#[tokio::test]
+async fn the_experts_of_an_answer_are_told_to_those_who_ask() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask("What is 17 + 25?");
+    body["model"] = "pico-moe".into();
+    let silent = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    assert!(silent.get("thinkgate").is_none());
+
+    let asked = |detail: &'static str, body: &serde_json::Value| {
+        gateway.chat(body).header("x-thinkgate-experts", detail).send()
+    };
+    let whole = json_of(asked("summary", &body).await.expect("a response")).await;
+    let experts = &whole["thinkgate"]["experts"];
+    let layers = experts["layers"].as_array().expect("layers");
+    assert_eq!(layers.len(), 4);
+    for layer in layers {
+        let shares: Vec<f64> =
+            layer["share"].as_array().expect("shares").iter().filter_map(serde_json::Value::as_f64).collect();
+        // Eight shares, each rounded to four decimals.
+        assert!(shares.len() == 8 && (shares.iter().sum::<f64>() - 1.0).abs() < 8.0 * 5e-5, "{layer}");
+        assert!(layer["entropy"].as_f64().is_some_and(|bits| bits > 0.0 && bits <= 3.0), "{layer}");
+    }
+    let usage = &whole["usage"];
+    // The last token was sampled and never read.
+    assert_eq!(experts["tokens"].as_u64(), usage["total_tokens"].as_u64().map(|tokens| tokens - 1));
+    assert!(experts.get("trace").is_none());
+
+    let traced = json_of(asked("tokens", &body).await.expect("a response")).await;
+    let trace = traced["thinkgate"]["experts"]["trace"].as_array().expect("a trace").clone();
+    assert_eq!(trace[0]["text"], "<|im_start|>");
+    assert!(trace.iter().all(|token| token["experts"].as_array().is_some_and(|layers| layers.len() == 4)));
+
+    body["stream"] = true.into();
+    let events = Events::of(asked("summary", &body).await.expect("a response")).await;
+    let telling: Vec<_> = events.events.iter().filter(|event| event.get("thinkgate").is_some()).collect();
+    assert_eq!(telling.len(), 1, "once, with the end of the choice");
+    assert!(telling[0]["choices"][0]["finish_reason"].is_string());
+    assert_eq!(telling[0]["thinkgate"]["experts"]["layers"].as_array().map(Vec::len), Some(4));
+
+    body["stream"] = false.into();
+    body["model"] = "pico-dense".into();
+    let dense = json_of(asked("summary", &body).await.expect("a response")).await;
+    assert!(dense["thinkgate"]["experts"].is_null() && dense["thinkgate"].is_object(), "{dense}");
+
+    let wrong = asked("all", &body).await.expect("a response");
+    assert_eq!(wrong.status(), 400);
+    assert_eq!(json_of(wrong).await["error"]["param"], "x-thinkgate-experts");
+}

@@ -1,7 +1,7 @@
 //! What does a token look at?
 //!
-//! Grouped-query attention with normalised queries and keys: each group of query heads shares one key and value
-//! head. Tokens of all sequences go through the projections together; then each token looks at its own
+//! Grouped-query attention, in Qwen3 with normalised queries and keys: each group of query heads shares one key and
+//! value head. Tokens of all sequences go through the projections together; then each token looks at its own
 //! sequence's cache, up to and including itself.
 
 use rayon::prelude::*;
@@ -16,14 +16,20 @@ use crate::weights::{LoadError, Weights};
 
 /// One block's attention.
 pub(crate) struct Attention {
-    qkv: Matrix,    // (query_dim + 2 * kv_dim, hidden)
-    output: Matrix, // (hidden, query_dim)
-    query_norm: RmsNorm,
-    key_norm: RmsNorm,
+    qkv: Matrix,            // (query_dim + 2 * kv_dim, hidden)
+    output: Matrix,         // (hidden, query_dim)
+    bias: Option<Vec<f32>>, // (query_dim + 2 * kv_dim)
+    norms: Option<HeadNorms>,
     layer: usize,
     heads: usize,
     kv_heads: usize,
     head_dim: usize,
+}
+
+/// Brings queries and keys to a common scale, head by head.
+struct HeadNorms {
+    query: RmsNorm,
+    key: RmsNorm,
 }
 
 /// Below this many multiplications, waking another thread costs more than it saves.
@@ -34,18 +40,26 @@ impl Attention {
         let name = format!("model.layers.{layer}.self_attn");
         let (queries, keys) = (config.query_dim(), config.kv_dim());
         // One product instead of three: the rows are stacked in the order they are split again.
-        let mut qkv = weights.take(&format!("{name}.q_proj.weight"), &[queries, config.hidden])?;
-        qkv.extend(weights.take(&format!("{name}.k_proj.weight"), &[keys, config.hidden])?);
-        qkv.extend(weights.take(&format!("{name}.v_proj.weight"), &[keys, config.hidden])?);
-        let output = weights.take(&format!("{name}.o_proj.weight"), &[config.hidden, queries])?;
+        let parts = [("q", queries), ("k", keys), ("v", keys)];
+        let of_parts = |kind: &str| parts.map(|(part, rows)| (format!("{name}.{part}_proj.{kind}"), rows));
+        let qkv = weights.matrix(&of_parts("weight"), config.hidden)?;
+        let output = weights.matrix(&[(format!("{name}.o_proj.weight"), config.hidden)], queries)?;
+        let mut bias = None;
+        if config.qkv_bias {
+            let values = of_parts("bias").map(|(tensor, rows)| weights.take(&tensor, &[rows]));
+            bias = Some(values.into_iter().collect::<Result<Vec<_>, _>>()?.concat());
+        }
         let norm = |weights: &mut Weights, part: &str| {
             RmsNorm::load(weights, &format!("{name}.{part}"), config.head_dim, config.norm_eps)
         };
         Ok(Attention {
-            qkv: Matrix::new(qkv, queries + 2 * keys, config.hidden),
-            output: Matrix::new(output, config.hidden, queries),
-            query_norm: norm(weights, "q_norm")?,
-            key_norm: norm(weights, "k_norm")?,
+            qkv,
+            output,
+            bias,
+            norms: match config.qk_norm {
+                true => Some(HeadNorms { query: norm(weights, "q_norm")?, key: norm(weights, "k_norm")? }),
+                false => None,
+            },
             layer,
             heads: config.heads,
             kv_heads: config.kv_heads,
@@ -73,16 +87,21 @@ impl Attention {
         self.output.apply(&mixed) // (tokens, hidden)
     }
 
-    /// Normalises and rotates queries and keys in place, and files keys and values in the cache.
+    /// Prepares queries and keys in place: bias, norm, rotation. Files keys and values in the cache.
     fn place(&self, rows: &mut [f32], span: &mut Span<'_>, rope: &Rope) {
         let (query_dim, kv_dim) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
         let first = span.cache.positions();
         for (offset, row) in rows.chunks_exact_mut(query_dim + 2 * kv_dim).enumerate() {
             let angles = rope.angles(first + offset);
+            for (value, bias) in row.iter_mut().zip(self.bias.iter().flatten()) {
+                *value += bias;
+            }
             let (queries, keys_values) = row.split_at_mut(query_dim); // (heads, head_dim), (2, kv_heads, head_dim)
             let (keys, values) = keys_values.split_at_mut(kv_dim); // (kv_heads, head_dim) each
-            self.query_norm.apply_in_place(queries);
-            self.key_norm.apply_in_place(keys);
+            if let Some(norms) = &self.norms {
+                norms.query.apply_in_place(queries);
+                norms.key.apply_in_place(keys);
+            }
             rope.rotate(queries, &angles);
             rope.rotate(keys, &angles);
             span.cache.layer_mut(self.layer).append(keys, values);

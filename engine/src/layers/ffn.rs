@@ -35,6 +35,8 @@ pub type Choices = Vec<Vec<(usize, f32)>>; // (tokens, experts per token)
 pub struct GateRecord {
     /// The decoder layer.
     pub layer: usize,
+    /// How many there were to choose from.
+    pub experts: usize,
     /// Who worked on which token.
     pub choices: Choices,
 }
@@ -59,12 +61,10 @@ impl Ffn {
 
 impl SwiGlu {
     fn load(weights: &mut Weights, name: &str, hidden: usize, width: usize) -> Result<Self, LoadError> {
-        let mut gate_up = weights.take(&format!("{name}.gate_proj.weight"), &[width, hidden])?;
-        gate_up.extend(weights.take(&format!("{name}.up_proj.weight"), &[width, hidden])?);
-        let down = weights.take(&format!("{name}.down_proj.weight"), &[hidden, width])?;
+        let part = |part: &str, rows| (format!("{name}.{part}_proj.weight"), rows);
         Ok(SwiGlu {
-            gate_up: Matrix::new(gate_up, 2 * width, hidden),
-            down: Matrix::new(down, hidden, width),
+            gate_up: weights.matrix(&[part("gate", width), part("up", width)], hidden)?,
+            down: weights.matrix(&[part("down", hidden)], width)?,
         })
     }
 
@@ -87,18 +87,13 @@ fn silu(x: f32) -> f32 {
 
 impl Moe {
     fn load(weights: &mut Weights, name: &str, hidden: usize, config: &MoeConfig) -> Result<Self, LoadError> {
-        let gate = weights.take(&format!("{name}.gate.weight"), &[config.experts, hidden])?;
+        let gate = weights.matrix(&[(format!("{name}.gate.weight"), config.experts)], hidden)?;
         let experts = (0..config.experts)
             .map(|expert| {
                 SwiGlu::load(weights, &format!("{name}.experts.{expert}"), hidden, config.intermediate)
             })
             .collect::<Result<_, _>>()?;
-        Ok(Moe {
-            gate: Matrix::new(gate, config.experts, hidden),
-            experts,
-            per_token: config.experts_per_token,
-            renormalise: config.renormalise,
-        })
+        Ok(Moe { gate, experts, per_token: config.experts_per_token, renormalise: config.renormalise })
     }
 
     /// (tokens, hidden) to the same shape, and each token's choices.

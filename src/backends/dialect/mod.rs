@@ -82,7 +82,7 @@ mod tests {
 
     fn call(body: Value, thinking: Mode) -> Call {
         let Value::Object(body) = body else { panic!("an object") };
-        Call { body, thinking, budget: (thinking == Mode::On).then_some(512), stream: false }
+        Call { body, thinking, budget: (thinking == Mode::On).then_some(512), stream: false, experts: None }
     }
 
     #[test]
