@@ -201,7 +201,13 @@ mod tests {
         let metrics = Metrics::default();
         metrics.request_began();
         metrics.request_ended(Route::Chat, Outcome::Answered, Duration::from_millis(5));
-        let usage = Usage { prompt_tokens: 3, completion_tokens: 5, reasoning_tokens: Some(2), raw: None };
+        let usage = Usage {
+            prompt_tokens: 3,
+            completion_tokens: 5,
+            reasoning_tokens: Some(2),
+            cached_tokens: None,
+            raw: None,
+        };
         metrics.used("small", &usage);
         let text = metrics.text();
         assert!(text.contains("thinkgate_requests_total{outcome=\"answered\",route=\"chat\"} 1"), "{text}");

@@ -436,7 +436,7 @@ mod tests {
             ("tie_word_embeddings", json!(1)),
             ("attention_bias", json!(true)),
             ("hidden_act", json!("gelu")),
-            ("model_type", json!("llama")),
+            ("model_type", json!("gemma3")),
         ];
         for (key, value) in cases {
             match parse(&with(json!({ key: value }))) {

@@ -43,11 +43,14 @@ pub struct Options {
     /// Threads for matrix products; `None` takes the machine's cores for a large model and one for a small
     /// model, whose products are over before a second thread wakes.
     pub threads: Option<usize>,
+    /// Bytes for keys and values, of running sequences and of texts kept for reuse together. Where running sequences
+    /// need more, the youngest waits and reads its text again later.
+    pub cache_bytes: usize,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_running: 8, max_waiting: 64, threads: None }
+        Options { max_running: 8, max_waiting: 64, threads: None, cache_bytes: 1 << 30 }
     }
 }
 
@@ -81,8 +84,10 @@ pub struct ModelInfo {
 pub struct Load {
     /// Sequences that share the current step.
     pub running: usize,
-    /// Accepted and not yet running.
+    /// Accepted and not yet running, or put back to wait for memory.
     pub waiting: usize,
+    /// Keys and values in memory, those kept for reuse included.
+    pub cache_bytes: usize,
     /// False once a step has panicked; then every request is refused.
     pub healthy: bool,
 }
@@ -184,7 +189,7 @@ impl Engine {
         let permit = shared.runner.reserve()?;
         let phase = Phase::after(&prompt, request.chat.thinking, shared.vocabulary.thinking.as_ref());
         let limits = Limits::new(&request, shared.info.context_length);
-        let cache = KvCache::new(&shared.config);
+        let cache = KvCache::counted(&shared.config, shared.runner.blocks());
         let sequence =
             Sequence::new(prompt, phase, cache, recipe.sampler(), limits, shared.vocabulary.clone());
         shared.runner.submit(permit, sequence)
@@ -194,6 +199,11 @@ impl Engine {
     pub fn encode(&self, chat: &Chat) -> Result<Vec<u32>, PromptError> {
         let rendered = self.shared.template.render(chat)?;
         self.shared.vocabulary.tokenizer.encode_prompt(&rendered)
+    }
+
+    /// Ordinary text as token ids; no marker comes of it, whatever it says.
+    pub fn encode_text(&self, text: &str) -> Result<Vec<u32>, PromptError> {
+        self.shared.vocabulary.tokenizer.encode_text(text)
     }
 
     /// One token for people to read; half a character of a larger one is replaced.

@@ -11,7 +11,8 @@
 //! 2. The runner's thread (`runner`) gives the sequence a place among the running ones.
 //! 3. Each step, the `scheduler` says how many tokens of every running sequence go through the model: one
 //!    for a sequence that is writing, a chunk for one that is still reading its prompt.
-//! 4. [`model`] runs the packed tokens through the `layers`, appending to each sequence's [`cache`].
+//! 4. [`model`] runs the packed tokens through the `layers`, writing to each sequence's [`cache`]. What another text
+//!    with the same beginning has read already (`prefix`) is not read again.
 //! 5. The `sampler` draws one token from the logits of each sequence that has read everything it was given.
 //! 6. `sequence` decides what that token means: reasoning, answer, the end, a spent budget.
 //! 7. `stream` turns it into text that is safe to show, and the runner delivers it.
@@ -27,6 +28,7 @@ mod experts;
 mod gguf;
 mod layers;
 pub mod model;
+mod prefix;
 mod prompt;
 mod request;
 mod runner;

@@ -131,6 +131,7 @@ impl Decoder for Model {
 
     fn forward(&self, spans: &mut [Span<'_>]) -> Result<Output, EngineError> {
         check_room(spans)?;
+        spans.iter_mut().for_each(|span| span.cache.make_room(span.tokens.len()));
         let mut hidden = self.embed(spans)?; // (tokens, hidden)
         let mut gates = Vec::new();
         for (layer, block) in self.blocks.iter().enumerate() {

@@ -85,6 +85,8 @@ pub struct Finish {
     pub stop_sequence: Option<String>,
     /// Tokens of the rendered prompt.
     pub prompt_tokens: usize,
+    /// Those of them that had been read for an earlier request.
+    pub cached_tokens: usize,
     /// Tokens of the model's own inside the thinking block, without the markers and a forced closing sentence;
     /// zero if it held only white space.
     pub reasoning_tokens: usize,
@@ -116,6 +118,9 @@ pub enum EngineError {
     /// A tensor operation refused its input.
     #[error("computation failed: {0}")]
     Compute(String),
+    /// The text alone needs more memory for keys and values than the engine was given.
+    #[error("the text needs more memory than the engine was given for keys and values")]
+    Memory,
     /// A step panicked; the engine takes no further work.
     #[error("the engine failed and takes no further work: {0}")]
     Panicked(String),

@@ -21,8 +21,10 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
+use crate::cache::{BlockCount, block_bytes};
 use crate::engine::{Load, Options, SubmitError};
 use crate::model::{Decoder, Output, Span};
+use crate::prefix::PrefixIndex;
 use crate::request::{EngineError, Event, Generation};
 use crate::scheduler::{STEP_TOKENS, plan};
 use crate::sequence::Sequence;
@@ -36,6 +38,8 @@ const EVENTS_PER_STEP: usize = 3;
 pub(crate) struct RunnerHandle {
     commands: commands::Sender<Command>,
     status: Arc<Status>,
+    blocks: BlockCount,
+    block_bytes: usize,
     capacity: usize,
     thread: Option<JoinHandle<()>>,
 }
@@ -104,19 +108,28 @@ impl RunnerHandle {
             .map_err(io::Error::other)?;
         let (sender, receiver) = commands::channel();
         let max_running = options.max_running.max(1);
-        let runner = Runner::new(model, receiver, Arc::clone(&status), max_running);
+        let blocks = BlockCount::default();
+        let block_bytes = block_bytes(model.config());
+        let memory = Memory::new(options.cache_bytes, block_bytes, blocks.clone());
+        let runner = Runner::new(model, receiver, Arc::clone(&status), max_running, memory);
         let thread = std::thread::Builder::new()
             .name("thinkgate-engine".to_owned())
             .spawn(move || pool.install(move || runner.run()))?;
         let capacity = max_running + options.max_waiting;
-        Ok(RunnerHandle { commands: sender, status, capacity, thread: Some(thread) })
+        Ok(RunnerHandle { commands: sender, status, blocks, block_bytes, capacity, thread: Some(thread) })
+    }
+
+    /// What the blocks of all sequences are counted by.
+    pub(crate) fn blocks(&self) -> &BlockCount {
+        &self.blocks
     }
 
     pub(crate) fn load(&self) -> Load {
         let running = self.status.running.load(Ordering::SeqCst);
         let in_flight = self.status.in_flight.load(Ordering::SeqCst);
         let healthy = self.status.healthy.load(Ordering::SeqCst);
-        Load { running, waiting: in_flight.saturating_sub(running), healthy }
+        let cache_bytes = self.blocks.live() * self.block_bytes;
+        Load { running, waiting: in_flight.saturating_sub(running), cache_bytes, healthy }
     }
 
     /// Takes a place, or says that there is none.
@@ -187,6 +200,31 @@ impl Active {
     }
 }
 
+/// Blocks for keys and values: how many there may be, how many there are, and which hold texts read before.
+struct Memory {
+    most: usize,
+    live: BlockCount,
+    known: PrefixIndex,
+}
+
+impl Memory {
+    fn new(bytes: usize, block: usize, live: BlockCount) -> Memory {
+        let most = bytes / block.max(1);
+        Memory { most, live, known: PrefixIndex::new(most) }
+    }
+
+    /// Makes room for so many blocks more, at the cost of texts read before.
+    fn has_room(&mut self, blocks: usize) -> bool {
+        loop {
+            let over = (self.live.live() + blocks).saturating_sub(self.most);
+            // Blocks that a running sequence shares are not freed by forgetting them, so it may take several rounds.
+            if over == 0 || !self.known.forget(over) {
+                return over == 0;
+            }
+        }
+    }
+}
+
 /// The engine thread's own state.
 struct Runner<D> {
     model: D,
@@ -195,6 +233,9 @@ struct Runner<D> {
     max_running: usize,
     waiting: VecDeque<Active>,
     running: Vec<Active>,
+    memory: Memory,
+    /// The first that waits needs more memory than there is now.
+    full: bool,
     /// Set by a panic; from then on nothing is run.
     broken: Option<EngineError>,
 }
@@ -205,16 +246,17 @@ impl<D: Decoder> Runner<D> {
         commands: commands::Receiver<Command>,
         status: Arc<Status>,
         max_running: usize,
+        memory: Memory,
     ) -> Runner<D> {
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Runner { model, commands, status, max_running, waiting, running, broken: None }
+        Runner { model, commands, status, max_running, waiting, running, memory, full: false, broken: None }
     }
 
     fn run(mut self) {
         while self.take_commands() {
             self.drop_cancelled();
             self.admit();
-            let takes = self.plan();
+            let takes = self.plan_within_memory();
             if takes.iter().any(|take| *take > 0) {
                 self.guarded_step(&takes);
             }
@@ -239,7 +281,8 @@ impl<D: Decoder> Runner<D> {
 
     fn can_move(&self) -> bool {
         let a_place_is_free = self.running.len() < self.max_running;
-        (a_place_is_free && !self.waiting.is_empty()) || self.running.iter().any(Active::has_room)
+        (a_place_is_free && !self.full && !self.waiting.is_empty())
+            || self.running.iter().any(Active::has_room)
     }
 
     fn accept(&mut self, active: Active) {
@@ -256,9 +299,20 @@ impl<D: Decoder> Runner<D> {
     }
 
     fn admit(&mut self) {
-        while self.running.len() < self.max_running {
-            let Some(active) = self.waiting.pop_front() else { break };
-            self.running.push(active);
+        self.full = false;
+        while self.running.len() < self.max_running && !self.full {
+            let Some(mut active) = self.waiting.pop_front() else { break };
+            active.sequence.reuse(&mut self.memory.known);
+            let first_step = active.sequence.pending().min(STEP_TOKENS);
+            // Who is alone is let in all the same, to be told if there can never be room.
+            self.full =
+                !self.memory.has_room(active.sequence.blocks_for(first_step)) && !self.running.is_empty();
+            if self.full {
+                active.sequence.give_way();
+                self.waiting.push_front(active);
+            } else {
+                self.running.push(active);
+            }
         }
         self.publish();
     }
@@ -270,6 +324,26 @@ impl<D: Decoder> Runner<D> {
     fn plan(&self) -> Vec<usize> {
         let pending = |active: &Active| if active.has_room() { active.sequence.pending() } else { 0 };
         plan(&self.running.iter().map(pending).collect::<Vec<_>>(), STEP_TOKENS)
+    }
+
+    /// The plan, once the memory for it is there. Who came last gives way first; who is alone and still finds no room
+    /// asks for more than there is at all.
+    fn plan_within_memory(&mut self) -> Vec<usize> {
+        loop {
+            let takes = self.plan();
+            let blocks = |(active, take): (&Active, &usize)| active.sequence.blocks_for(*take);
+            if self.memory.has_room(self.running.iter().zip(&takes).map(blocks).sum()) {
+                return takes;
+            }
+            let Some(mut last) = self.running.pop() else { return Vec::new() };
+            last.sequence.give_way();
+            if self.running.is_empty() {
+                last.retire(Event::Failed(EngineError::Memory));
+            } else {
+                self.waiting.push_front(last);
+            }
+            self.publish();
+        }
     }
 
     fn guarded_step(&mut self, takes: &[usize]) {
@@ -290,8 +364,18 @@ impl<D: Decoder> Runner<D> {
         let output = self.model.forward(&mut spans)?;
         drop(spans);
         self.count_experts(takes, &output);
+        self.share(takes);
         self.deliver(takes, output.logits);
         Ok(())
+    }
+
+    /// A prompt is others' to use as soon as it is read; the reply follows when it is whole.
+    fn share(&mut self, takes: &[usize]) {
+        for (active, take) in self.running.iter().zip(takes) {
+            if *take > 0 && active.sequence.has_just_read_its_prompt() {
+                active.sequence.share(&mut self.memory.known);
+            }
+        }
     }
 
     fn count_experts(&mut self, takes: &[usize], output: &Output) {
@@ -322,6 +406,9 @@ impl<D: Decoder> Runner<D> {
 
     fn end(&mut self, index: usize, last: Event) {
         let active = self.running.remove(index);
+        if let Event::Finished(_) = last {
+            active.sequence.share(&mut self.memory.known);
+        }
         self.publish();
         active.retire(last);
     }

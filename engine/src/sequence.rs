@@ -16,6 +16,7 @@ use std::sync::Arc;
 use crate::cache::KvCache;
 use crate::experts::ExpertUse;
 use crate::model::{GateRecord, Span, Wanted};
+use crate::prefix::PrefixIndex;
 use crate::request::{EngineError, Event, Finish, FinishReason, Request};
 use crate::sampler::Sampler;
 use crate::stream::{StopMatcher, Trimmer, Utf8Stream};
@@ -106,6 +107,8 @@ pub(crate) struct Sequence {
     /// Prompt and everything after it; what the cache does not hold yet is still to be read.
     tokens: Vec<u32>,
     prompt_tokens: usize,
+    /// Tokens of the prompt that others had read.
+    cached_tokens: Option<usize>,
     cache: KvCache,
     sampler: Sampler,
     limits: Limits,
@@ -117,6 +120,8 @@ pub(crate) struct Sequence {
     budget_exhausted: bool,
     closed_thinking: bool,
     experts: ExpertUse,
+    /// Positions whose experts are counted.
+    counted: usize,
     text: Text,
     finished: Option<(FinishReason, Option<String>)>,
 }
@@ -143,6 +148,7 @@ impl Sequence {
         let answer_begun = vocabulary.thinking.is_none();
         Sequence {
             prompt_tokens: prompt.len(),
+            cached_tokens: None,
             tokens: prompt,
             cache,
             sampler,
@@ -154,6 +160,7 @@ impl Sequence {
             budget_exhausted: false,
             closed_thinking: false,
             experts: ExpertUse::default(),
+            counted: 0,
             text: Text { bytes: Utf8Stream::default(), reasoning: Trimmer::default(), stops, answer_begun },
             finished: None,
         }
@@ -161,6 +168,35 @@ impl Sequence {
 
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.prompt_tokens
+    }
+
+    /// Takes over what others have read of the same text. A request that wants its experts traced reads all itself.
+    pub(crate) fn reuse(&mut self, known: &mut PrefixIndex) {
+        if self.limits.trace_experts == 0 {
+            self.cache.begin_with(known.find(&self.tokens));
+            // The first time; what is found again after giving way was perhaps its own.
+            self.cached_tokens.get_or_insert(self.cache.positions());
+        }
+    }
+
+    /// Is everything read, and nothing written yet?
+    pub(crate) fn has_just_read_its_prompt(&self) -> bool {
+        self.completed == 0 && self.pending() == 0
+    }
+
+    /// Leaves what was read to others.
+    pub(crate) fn share(&self, known: &mut PrefixIndex) {
+        known.insert(&self.tokens, self.cache.full_blocks());
+    }
+
+    /// Gives its memory back; what it holds will be read again.
+    pub(crate) fn give_way(&mut self) {
+        self.cache.clear();
+    }
+
+    /// Blocks that reading `take` tokens would add.
+    pub(crate) fn blocks_for(&self, take: usize) -> usize {
+        self.cache.blocks_for(take)
     }
 
     /// Tokens that the model has not read yet.
@@ -177,13 +213,17 @@ impl Sequence {
 
     /// Notes which experts worked on this sequence's rows of a pack.
     pub(crate) fn count_experts(&mut self, gates: &[GateRecord], rows: Range<usize>) {
+        if gates.is_empty() {
+            return;
+        }
         let end = self.cache.positions(); // the step has already put these rows in the cache
-        self.experts.record(
-            gates,
-            rows.clone(),
-            &self.tokens[end - rows.len()..end],
-            self.limits.trace_experts,
-        );
+        // What is read again, after giving way, was counted the first time.
+        let start = (end - rows.len()).max(self.counted);
+        if start < end {
+            let rows = rows.end - (end - start)..rows.end;
+            self.experts.record(gates, rows, &self.tokens[start..end], self.limits.trace_experts);
+            self.counted = end;
+        }
     }
 
     /// Draws the next token and says what it amounts to: at most one event of each kind, `Finished` last.
@@ -325,6 +365,7 @@ impl Sequence {
             reason,
             stop_sequence,
             prompt_tokens: self.prompt_tokens,
+            cached_tokens: self.cached_tokens.unwrap_or(0),
             reasoning_tokens: if thought { self.reasoning_tokens } else { 0 },
             completion_tokens: self.completed,
             budget_exhausted: self.budget_exhausted,

@@ -131,8 +131,8 @@ fn experts_are_reported_for_the_moe_only() {
     let (_, _, finish) = run(&MOE, ask("2+3=?", false));
     let experts = finish.experts.unwrap();
     assert_eq!(experts.layers.iter().map(|layer| layer.layer).collect::<Vec<_>>(), [0, 1, 2, 3]);
-    // Every token but the last sampled one was read, by two experts whose weights sum to one.
-    let read = finish.prompt_tokens + finish.completion_tokens - 1;
+    // Every token but the last sampled one and those read before was read, by two experts whose weights sum to one.
+    let read = finish.prompt_tokens - finish.cached_tokens + finish.completion_tokens - 1;
     for layer in &experts.layers {
         assert_eq!(layer.chosen.len(), 8);
         assert_eq!(layer.chosen.iter().sum::<u32>() as usize, 2 * read);

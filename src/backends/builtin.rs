@@ -269,6 +269,7 @@ fn usage_of(finish: &engine::Finish) -> Usage {
         prompt_tokens: finish.prompt_tokens as u64,
         completion_tokens: finish.completion_tokens as u64,
         reasoning_tokens: Some(finish.reasoning_tokens as u64),
+        cached_tokens: Some(finish.cached_tokens as u64),
         raw: None,
     }
 }

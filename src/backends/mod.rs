@@ -104,6 +104,8 @@ pub struct Usage {
     pub completion_tokens: u64,
     /// Tokens of reasoning, where they were counted.
     pub reasoning_tokens: Option<u64>,
+    /// Tokens of the prompt that had been read for an earlier request, where they were counted.
+    pub cached_tokens: Option<u64>,
     /// The upstream's own object, which may hold more.
     pub raw: Option<Value>,
 }
@@ -119,6 +121,7 @@ impl Usage {
                 .pointer("/completion_tokens_details/reasoning_tokens")
                 .or_else(|| usage.get("reasoning_tokens"))
                 .and_then(Value::as_u64),
+            cached_tokens: usage.pointer("/prompt_tokens_details/cached_tokens").and_then(Value::as_u64),
             raw: Some(usage.clone()),
         })
     }
@@ -133,12 +136,16 @@ impl Usage {
         usage.insert("prompt_tokens".into(), self.prompt_tokens.into());
         usage.insert("completion_tokens".into(), self.completion_tokens.into());
         usage.insert("total_tokens".into(), (self.prompt_tokens + self.completion_tokens).into());
-        if let Some(reasoning) = self.reasoning_tokens {
-            let details = usage.entry("completion_tokens_details").or_insert_with(|| Map::new().into());
-            if let Value::Object(details) = details {
-                details.insert("reasoning_tokens".into(), reasoning.into());
-            } else {
-                *details = serde_json::json!({ "reasoning_tokens": reasoning });
+        for (group, name, count) in [
+            ("completion_tokens_details", "reasoning_tokens", self.reasoning_tokens),
+            ("prompt_tokens_details", "cached_tokens", self.cached_tokens),
+        ] {
+            let Some(count) = count else { continue };
+            match usage.entry(group).or_insert_with(|| Map::new().into()) {
+                Value::Object(details) => {
+                    details.insert(name.into(), count.into());
+                }
+                other => *other = serde_json::json!({ name: count }),
             }
         }
         usage.into()

@@ -8,6 +8,7 @@ use rayon::prelude::*;
 
 use super::norm::RmsNorm;
 use super::rope::Rope;
+use crate::cache::{BLOCK, Side};
 use crate::config::ModelConfig;
 use crate::model::Span;
 use crate::request::EngineError;
@@ -104,7 +105,7 @@ impl Attention {
             }
             rope.rotate(queries, &angles);
             rope.rotate(keys, &angles);
-            span.cache.layer_mut(self.layer).append(keys, values);
+            span.cache.write(self.layer, first + offset, keys, values);
         }
     }
 
@@ -129,26 +130,28 @@ impl Attention {
 
     /// One token: `queries` (heads, head_dim) to `out` (heads, head_dim).
     fn attend_token(&self, queries: &[f32], position: usize, span: &Span<'_>, out: &mut [f32]) {
+        let (width, seen) = (self.head_dim, position + 1);
         let group = self.heads / self.kv_heads;
-        let scale = 1.0 / (self.head_dim as f32).sqrt();
-        let cache = span.cache.layer(self.layer);
-        let mut scores = vec![0.0; position + 1]; // (positions)
-        let heads = queries.chunks_exact(self.head_dim).zip(out.chunks_exact_mut(self.head_dim));
-        for (head, (query, out)) in heads.enumerate() {
-            let kv_head = head / group;
-            for (score, key) in scores.iter_mut().zip(self.rows_of(cache.keys(), kv_head)) {
-                *score = dot(query, key) * scale;
+        let scale = 1.0 / (width as f32).sqrt();
+        let mut scores = vec![0.0; group * seen]; // (group, positions)
+        let groups = queries.chunks_exact(group * width).zip(out.chunks_exact_mut(group * width));
+        for (kv_head, (queries, out)) in groups.enumerate() {
+            // A block's rows serve the whole group while they are near.
+            for (block, keys) in span.cache.rows(self.layer, Side::Keys, kv_head, seen).enumerate() {
+                for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(seen)) {
+                    for (score, key) in scores[block * BLOCK..].iter_mut().zip(keys.chunks_exact(width)) {
+                        *score = dot(query, key) * scale;
+                    }
+                }
             }
-            softmax(&mut scores);
-            for (score, value) in scores.iter().zip(self.rows_of(cache.values(), kv_head)) {
-                add_scaled(out, value, *score); // (head_dim)
+            scores.chunks_exact_mut(seen).for_each(softmax);
+            for (block, values) in span.cache.rows(self.layer, Side::Values, kv_head, seen).enumerate() {
+                for (out, scores) in out.chunks_exact_mut(width).zip(scores.chunks_exact(seen)) {
+                    for (score, value) in scores[block * BLOCK..].iter().zip(values.chunks_exact(width)) {
+                        add_scaled(out, value, *score); // (head_dim)
+                    }
+                }
             }
         }
-    }
-
-    /// One head's rows (positions, head_dim) out of (positions, kv_heads * head_dim).
-    fn rows_of<'a>(&self, rows: &'a [f32], kv_head: usize) -> impl Iterator<Item = &'a [f32]> {
-        let (start, head_dim) = (kv_head * self.head_dim, self.head_dim);
-        rows.chunks_exact(self.kv_heads * head_dim).map(move |row| &row[start..start + head_dim])
     }
 }
