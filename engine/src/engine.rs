@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::KvCache;
+use crate::cache::{BLOCK, KvCache, block_bytes};
 use crate::config::{Architecture, ModelConfig};
 use crate::model::Model;
 use crate::prompt::{PromptError, Template};
@@ -43,14 +43,22 @@ pub struct Options {
     /// Threads for matrix products; `None` takes the machine's cores for a large model and one for a small
     /// model, whose products are over before a second thread wakes.
     pub threads: Option<usize>,
-    /// Bytes for keys and values, of running sequences and of texts kept for reuse together. Where running sequences
-    /// need more, the youngest waits and reads its text again later.
-    pub cache_bytes: usize,
+    /// Bytes for keys and values, of running sequences and of texts kept for reuse together; `None` takes a gibibyte, or
+    /// what one full context needs where that is more. Where running sequences need more, the youngest waits and reads its
+    /// text again later. Less than a full context shortens the context.
+    pub cache_bytes: Option<usize>,
+}
+
+impl Options {
+    pub(crate) fn cache_bytes_for(&self, config: &ModelConfig) -> usize {
+        let one_context = config.context_length.div_ceil(BLOCK) * block_bytes(config);
+        self.cache_bytes.unwrap_or(one_context.max(1 << 30))
+    }
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_running: 8, max_waiting: 64, threads: None, cache_bytes: 1 << 30 }
+        Options { max_running: 8, max_waiting: 64, threads: None, cache_bytes: None }
     }
 }
 
@@ -136,7 +144,9 @@ impl Engine {
     }
 
     fn start(checkpoint: Checkpoint, options: Options) -> Result<Engine, LoadError> {
-        let config = checkpoint.config()?;
+        let mut config = checkpoint.config()?;
+        let blocks = options.cache_bytes_for(&config) / block_bytes(&config);
+        config.context_length = config.context_length.min(blocks.max(1) * BLOCK);
         let generation = checkpoint.generation_config()?;
         let vocabulary = vocabulary(&checkpoint, &config, &generation)?;
         let template = Template::from_checkpoint(&checkpoint, vocabulary.tokenizer.markers())?;

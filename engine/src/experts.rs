@@ -7,7 +7,7 @@ use std::ops::Range;
 
 use crate::model::GateRecord;
 
-/// The experts that worked on one request, its prompt included.
+/// The experts that worked on the tokens that were read for one request: all of them, unless its beginning was known.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExpertUse {
     /// One entry per layer that has experts, in order.

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -50,7 +51,11 @@ impl Gguf {
     /// Reads the header; tensors stay where they are.
     pub fn open(path: &Path) -> Result<Gguf, LoadError> {
         let file = open(path)?;
-        let content = Content::read(&mut BufReader::new(file)).map_err(|error| unreadable(path, error))?;
+        // The reader divides by an alignment that the file may claim to be zero.
+        let read = || Content::read(&mut BufReader::new(file));
+        let content = catch_unwind(AssertUnwindSafe(read))
+            .map_err(|_| unreadable(path, "its header makes no sense"))?;
+        let content = content.map_err(|error| unreadable(path, error))?;
         Ok(Gguf { path: path.to_owned(), content: Arc::new(content) })
     }
 
@@ -106,7 +111,7 @@ impl Gguf {
             (!self.content.tensor_infos.contains_key("output.weight")).into(),
         );
         config.insert("norm_topk_prob".into(), true.into()); // llama.cpp does it for every architecture read here
-        config.insert("eos_token_id".into(), self.end_tokens().into());
+        config.insert("eos_token_id".into(), self.end_tokens()?.into());
         // Experts, or no experts; a dense model's file does not say how wide they would be, and the other way round.
         config.entry("intermediate_size").or_insert(json!(1));
         let file = ConfigFile::new(&self.name(), config.into());
@@ -121,6 +126,14 @@ impl Gguf {
         let key = format!("{architecture}.rope.scaling.type");
         if let Some(kind) = self.text(&key)?.filter(|kind| *kind != "none") {
             return Err(self.refuse(&key, kind, "none"));
+        }
+        // Without a type, a factor alone scales.
+        for factor in ["rope.scaling.factor", "rope.scale_linear"] {
+            let key = format!("{architecture}.{factor}");
+            let factor = self.setting(&key).and_then(number).and_then(|factor| factor.as_f64());
+            if let Some(factor) = factor.filter(|factor| *factor != 0.0 && *factor != 1.0) {
+                return Err(self.refuse(&key, factor, "1"));
+            }
         }
         let key = format!("{architecture}.rope.dimension_count");
         let rotated = self.setting(&key).and_then(number);
@@ -145,16 +158,22 @@ impl Gguf {
     }
 
     /// Tokens that end a turn: some files name the end of the turn, some the end of the text, some both.
-    pub(crate) fn end_tokens(&self) -> Vec<u32> {
+    fn end_tokens(&self) -> Result<Vec<u32>, LoadError> {
         let keys = ["tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id"];
-        keys.iter().filter_map(|key| self.setting(key)?.to_u32().ok()).collect()
+        keys.iter().filter_map(|key| self.token_id(key).transpose()).collect()
+    }
+
+    fn token_id(&self, key: &str) -> Result<Option<u32>, LoadError> {
+        let Some(setting) = self.setting(key) else { return Ok(None) };
+        let id = number(setting).and_then(|id| u32::try_from(id.as_u64()?).ok());
+        id.map(Some).ok_or_else(|| self.refuse(key, "no token's number", "the number of a token"))
     }
 
     /// The text of `bos_token` or `eos_token`, where the file names one.
-    pub(crate) fn marker(&self, name: &str) -> Option<String> {
-        let id = self.setting(&format!("tokenizer.ggml.{name}_id"))?.to_u32().ok()?;
-        let tokens = self.setting("tokenizer.ggml.tokens")?.to_vec().ok()?;
-        tokens.get(id as usize)?.to_string().ok().cloned()
+    pub(crate) fn marker(&self, name: &str) -> Result<Option<String>, LoadError> {
+        let Some(id) = self.token_id(&format!("tokenizer.ggml.{name}_id"))? else { return Ok(None) };
+        let tokens = self.strings("tokenizer.ggml.tokens")?;
+        Ok(tokens.get(id as usize).map(|token| (*token).to_owned()))
     }
 
     pub(crate) fn chat_template(&self) -> Result<String, LoadError> {
@@ -191,19 +210,19 @@ impl Gguf {
             merges.iter().map(|merge| merge.split_once(' ').map(|(a, b)| json!([a, b]))).collect();
         let merges =
             merges.ok_or_else(|| self.refuse("tokenizer.ggml.merges", "a merge without a space", "pairs"))?;
-        let pre = self.text("tokenizer.ggml.pre")?.unwrap_or("default");
+        let pre = self.text("tokenizer.ggml.pre")?.unwrap_or("absent");
         let file = json!({
             "version": "1.0", "added_tokens": added,
             "normalizer": if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null },
             "pre_tokenizer": pre_tokenizer(pre).ok_or_else(|| {
-                self.refuse("tokenizer.ggml.pre", pre, "qwen2, deepseek-r1-qwen, llama-bpe, smollm, gpt-2 or default")
+                self.refuse("tokenizer.ggml.pre", pre, "qwen2, deepseek-r1-qwen, llama-bpe, llama3, smollm or gpt-2")
             })?,
             "post_processor": null,
             "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
             "model": {
                 "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
                 "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": pre == "llama-bpe", "vocab": vocabulary, "merges": merges
+                "ignore_merges": matches!(pre, "llama-bpe" | "llama3"), "vocab": vocabulary, "merges": merges
             }
         });
         Ok(file.to_string().into_bytes())
@@ -218,7 +237,9 @@ impl Gguf {
 
     fn token_kinds(&self, tokens: usize) -> Result<Vec<i32>, LoadError> {
         let key = "tokenizer.ggml.token_type";
-        let Some(setting) = self.setting(key) else { return Ok(vec![NORMAL; tokens]) };
+        // Without it, the template's own markers could not be told from text.
+        let setting =
+            self.setting(key).ok_or_else(|| self.refuse(key, "absent", "one number for each token"))?;
         let kinds = setting.to_vec().ok().map(|items| items.iter().map(|item| item.to_i32().ok()));
         let kinds: Option<Vec<i32>> = kinds.and_then(Iterator::collect);
         let kinds = kinds.filter(|kinds| kinds.len() == tokens);
@@ -226,27 +247,19 @@ impl Gguf {
     }
 
     pub(crate) fn tensors(&self) -> Result<Tensors, LoadError> {
-        let left = self.content.tensor_infos.keys().cloned().collect();
-        let (architecture, _) = self.architecture()?;
-        let heads = |key: &str| {
-            self.setting(&format!("{architecture}.{key}")).and_then(|setting| setting.to_u32().ok())
-        };
-        // The converter to GGUF reorders the rows of llama's queries and keys for its own rotation.
-        let interleaved = (architecture == "llama").then(|| {
-            let queries = heads("attention.head_count").unwrap_or(1) as usize;
-            (queries, heads("attention.head_count_kv").map_or(queries, |keys| keys as usize))
-        });
+        let config = self.config()?;
         Ok(Tensors {
             name: self.name(),
             file: open(&self.path)?,
             content: Arc::clone(&self.content),
-            left,
-            interleaved,
+            left: self.content.tensor_infos.keys().cloned().collect(),
+            // The converter to GGUF reorders the rows of llama's queries and keys for its own rotation.
+            interleaved: (self.architecture()?.0 == "llama").then_some((config.heads, config.kv_heads)),
+            experts: config.moe.map_or(0, |moe| moe.experts),
         })
     }
 }
 
-const NORMAL: i32 = 1;
 const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
@@ -265,7 +278,7 @@ fn pre_tokenizer(name: &str) -> Option<Value> {
         "qwen2" | "deepseek-r1-qwen" => Some(both(split(r"\p{N}"), byte_level(false))),
         "llama-bpe" | "llama3" => Some(both(split(r"\p{N}{1,3}"), byte_level(false))),
         "smollm" => Some(both(json!({"type": "Digits", "individual_digits": true}), byte_level(true))),
-        "gpt-2" | "default" => Some(byte_level(true)),
+        "gpt-2" => Some(byte_level(true)),
         _ => None,
     }
 }
@@ -278,6 +291,8 @@ pub struct Tensors {
     left: BTreeSet<String>,
     /// Query and key heads, where their rows are interleaved.
     interleaved: Option<(usize, usize)>,
+    /// How many there must be in a tensor of experts.
+    experts: usize,
 }
 
 /// Where a tensor of the crate's naming lies: a tensor of the file, and which of its slices.
@@ -332,19 +347,21 @@ impl Tensors {
 
     fn check_shape(&self, place: &Place, info: &TensorInfo, shape: &[usize]) -> Result<(), LoadError> {
         let found = info.shape.dims();
-        let own = if place.expert.is_some() { found.get(1..).unwrap_or_default() } else { found };
-        let inside = place.expert.is_none_or(|expert| found.first().is_some_and(|experts| expert < *experts));
+        let mut expected = shape.to_vec();
+        if place.expert.is_some() {
+            expected.insert(0, self.experts);
+        }
         // Blocks must lie within rows.
         let whole_blocks =
             shape.last().is_some_and(|columns| columns.is_multiple_of(info.ggml_dtype.block_size()));
-        if own == shape && inside && whole_blocks {
+        if found == expected && whole_blocks {
             return Ok(());
         }
         Err(LoadError::Shape {
             file: self.name.clone(),
             tensor: place.tensor.clone(),
             found: found.to_vec(),
-            expected: shape.to_vec(),
+            expected,
         })
     }
 

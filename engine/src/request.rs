@@ -37,7 +37,12 @@ pub struct Request {
     pub stop: Vec<String>,
     /// How tokens are drawn.
     pub sampling: Sampling,
-    /// Keep the experts' work on the first so many tokens one by one, prompt included; a dense model has none to keep.
+    /// Texts read for requests of the same group are not read again. Who may not know of each other gets different groups:
+    /// time and counts tell whether a text was read before.
+    pub group: u64,
+    /// Read everything, whoever has read it before, so that experts are reported for the whole prompt.
+    pub read_all: bool,
+    /// Keep the experts' work on the first so many tokens one by one; a dense model has none to keep.
     pub trace_experts: usize,
 }
 
@@ -96,7 +101,7 @@ pub struct Finish {
     pub budget_exhausted: bool,
     /// The engine closed the block, because the budget was spent or the answer needed the room.
     pub closed_thinking: bool,
-    /// Which experts worked on this request; `None` for a dense model.
+    /// Which experts worked on the tokens that were read for this request; `None` for a dense model.
     pub experts: Option<ExpertUse>,
 }
 
@@ -118,9 +123,6 @@ pub enum EngineError {
     /// A tensor operation refused its input.
     #[error("computation failed: {0}")]
     Compute(String),
-    /// The text alone needs more memory for keys and values than the engine was given.
-    #[error("the text needs more memory than the engine was given for keys and values")]
-    Memory,
     /// A step panicked; the engine takes no further work.
     #[error("the engine failed and takes no further work: {0}")]
     Panicked(String),

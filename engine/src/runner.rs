@@ -21,7 +21,7 @@ use std::thread::JoinHandle;
 
 use tokio::sync::mpsc;
 
-use crate::cache::{BlockCount, block_bytes};
+use crate::cache::{BLOCK, BlockCount, block_bytes};
 use crate::engine::{Load, Options, SubmitError};
 use crate::model::{Decoder, Output, Span};
 use crate::prefix::PrefixIndex;
@@ -110,7 +110,7 @@ impl RunnerHandle {
         let max_running = options.max_running.max(1);
         let blocks = BlockCount::default();
         let block_bytes = block_bytes(model.config());
-        let memory = Memory::new(options.cache_bytes, block_bytes, blocks.clone());
+        let memory = Memory::new(options.cache_bytes_for(model.config()), block_bytes, blocks.clone());
         let runner = Runner::new(model, receiver, Arc::clone(&status), max_running, memory);
         let thread = std::thread::Builder::new()
             .name("thinkgate-engine".to_owned())
@@ -213,15 +213,9 @@ impl Memory {
         Memory { most, live, known: PrefixIndex::new(most) }
     }
 
-    /// Makes room for so many blocks more, at the cost of texts read before.
+    /// Makes room for so many blocks more, at the cost of texts read before; or says that there is none.
     fn has_room(&mut self, blocks: usize) -> bool {
-        loop {
-            let over = (self.live.live() + blocks).saturating_sub(self.most);
-            // Blocks that a running sequence shares are not freed by forgetting them, so it may take several rounds.
-            if over == 0 || !self.known.forget(over) {
-                return over == 0;
-            }
-        }
+        self.known.forget((self.live.live() + blocks).saturating_sub(self.most))
     }
 }
 
@@ -234,8 +228,8 @@ struct Runner<D> {
     waiting: VecDeque<Active>,
     running: Vec<Active>,
     memory: Memory,
-    /// The first that waits needs more memory than there is now.
-    full: bool,
+    /// How things stood when the first that waits found no room: blocks in memory, sequences running.
+    found_full: Option<(usize, usize)>,
     /// Set by a panic; from then on nothing is run.
     broken: Option<EngineError>,
 }
@@ -249,7 +243,17 @@ impl<D: Decoder> Runner<D> {
         memory: Memory,
     ) -> Runner<D> {
         let (waiting, running) = (VecDeque::new(), Vec::new());
-        Runner { model, commands, status, max_running, waiting, running, memory, full: false, broken: None }
+        Runner {
+            model,
+            commands,
+            status,
+            max_running,
+            waiting,
+            running,
+            memory,
+            found_full: None,
+            broken: None,
+        }
     }
 
     fn run(mut self) {
@@ -280,9 +284,13 @@ impl<D: Decoder> Runner<D> {
     }
 
     fn can_move(&self) -> bool {
-        let a_place_is_free = self.running.len() < self.max_running;
-        (a_place_is_free && !self.full && !self.waiting.is_empty())
-            || self.running.iter().any(Active::has_room)
+        let room_may_have_come = self.found_full != Some(self.fullness());
+        let admits = self.running.len() < self.max_running && room_may_have_come && !self.waiting.is_empty();
+        admits || self.running.iter().any(Active::has_room)
+    }
+
+    fn fullness(&self) -> (usize, usize) {
+        (self.memory.live.live(), self.running.len())
     }
 
     fn accept(&mut self, active: Active) {
@@ -299,19 +307,22 @@ impl<D: Decoder> Runner<D> {
     }
 
     fn admit(&mut self) {
-        self.full = false;
-        while self.running.len() < self.max_running && !self.full {
+        self.found_full = None;
+        while self.running.len() < self.max_running {
             let Some(mut active) = self.waiting.pop_front() else { break };
             active.sequence.reuse(&mut self.memory.known);
-            let first_step = active.sequence.pending().min(STEP_TOKENS);
-            // Who is alone is let in all the same, to be told if there can never be room.
-            self.full =
-                !self.memory.has_room(active.sequence.blocks_for(first_step)) && !self.running.is_empty();
-            if self.full {
+            // Room for all that is to be read, by those already let in too, and for the first block of the reply.
+            let to_read = |active: &Active| active.sequence.blocks_for(active.sequence.pending() + BLOCK);
+            let blocks = self.running.iter().map(to_read).sum::<usize>() + to_read(&active);
+            // Who is alone is let in all the same: no text is longer than the memory.
+            if self.memory.has_room(blocks) || self.running.is_empty() {
+                active.sequence.begin();
+                self.running.push(active);
+            } else {
                 active.sequence.give_way();
                 self.waiting.push_front(active);
-            } else {
-                self.running.push(active);
+                self.found_full = Some(self.fullness());
+                break;
             }
         }
         self.publish();
@@ -326,22 +337,19 @@ impl<D: Decoder> Runner<D> {
         plan(&self.running.iter().map(pending).collect::<Vec<_>>(), STEP_TOKENS)
     }
 
-    /// The plan, once the memory for it is there. Who came last gives way first; who is alone and still finds no room
-    /// asks for more than there is at all.
+    /// The plan, once the memory for it is there. Who waits for its reader gives way first, then who came last.
     fn plan_within_memory(&mut self) -> Vec<usize> {
         loop {
             let takes = self.plan();
             let blocks = |(active, take): (&Active, &usize)| active.sequence.blocks_for(*take);
-            if self.memory.has_room(self.running.iter().zip(&takes).map(blocks).sum()) {
+            let blocks = self.running.iter().zip(&takes).map(blocks).sum();
+            if self.memory.has_room(blocks) || self.running.len() < 2 {
                 return takes;
             }
-            let Some(mut last) = self.running.pop() else { return Vec::new() };
+            let paused = takes.iter().rposition(|take| *take == 0);
+            let mut last = self.running.remove(paused.unwrap_or(self.running.len() - 1));
             last.sequence.give_way();
-            if self.running.is_empty() {
-                last.retire(Event::Failed(EngineError::Memory));
-            } else {
-                self.waiting.push_front(last);
-            }
+            self.waiting.push_front(last);
             self.publish();
         }
     }

@@ -77,6 +77,8 @@ pub(crate) struct Limits {
     context: usize,
     budget: Option<usize>,
     reserve_answer: usize,
+    group: u64,
+    read_all: bool,
     trace_experts: usize,
     stop: Vec<String>,
 }
@@ -88,6 +90,8 @@ impl Limits {
             context,
             budget: request.thinking_budget,
             reserve_answer: request.reserve_answer,
+            group: request.group,
+            read_all: request.read_all,
             trace_experts: request.trace_experts,
             stop: request.stop.clone(),
         }
@@ -170,13 +174,16 @@ impl Sequence {
         self.prompt_tokens
     }
 
-    /// Takes over what others have read of the same text. A request that wants its experts traced reads all itself.
+    /// Takes over what others have read of the same text.
     pub(crate) fn reuse(&mut self, known: &mut PrefixIndex) {
-        if self.limits.trace_experts == 0 {
-            self.cache.begin_with(known.find(&self.tokens));
-            // The first time; what is found again after giving way was perhaps its own.
-            self.cached_tokens.get_or_insert(self.cache.positions());
+        if !self.limits.read_all {
+            self.cache.begin_with(known.find(self.limits.group, &self.tokens));
         }
+    }
+
+    /// Called when it begins to run. What it finds again after giving way was perhaps its own.
+    pub(crate) fn begin(&mut self) {
+        self.cached_tokens.get_or_insert(self.cache.positions());
     }
 
     /// Is everything read, and nothing written yet?
@@ -186,7 +193,7 @@ impl Sequence {
 
     /// Leaves what was read to others.
     pub(crate) fn share(&self, known: &mut PrefixIndex) {
-        known.insert(&self.tokens, self.cache.full_blocks());
+        known.insert(self.limits.group, &self.tokens, self.cache.full_blocks());
     }
 
     /// Gives its memory back; what it holds will be read again.

@@ -262,7 +262,7 @@ impl Checkpoint {
     /// The text of `bos_token` or `eos_token`, where the files name one.
     pub(crate) fn marker(&self, name: &str) -> Result<Option<String>, LoadError> {
         if let Checkpoint::Gguf(file) = self {
-            return Ok(file.marker(name));
+            return file.marker(name);
         }
         let Some(bytes) = self.optional(TOKENIZER_CONFIG)? else { return Ok(None) };
         let settings = ConfigFile::parse(TOKENIZER_CONFIG, &bytes)?;

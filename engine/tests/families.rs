@@ -464,6 +464,8 @@ fn settings_are_checked_by_the_names_the_file_has() {
         ("qwen3.embedding_length", Setting::String("wide".into())),
         ("qwen3.rope.scaling.type", Setting::String("yarn".into())),
         ("qwen3.rope.dimension_count", Setting::U32(8)),
+        ("qwen3.rope.scaling.factor", Setting::F32(4.0)),
+        ("tokenizer.ggml.eos_token_id", Setting::String("</s>".into())),
         ("general.architecture", Setting::String("gemma3".into())),
     ] {
         let error = refused(key, value).unwrap_err();
@@ -478,6 +480,8 @@ fn settings_are_checked_by_the_names_the_file_has() {
         matches!(&fewer, LoadError::Unexpected { tensor, .. } if tensor.starts_with("blk.1.")),
         "{fewer}"
     );
+    let nonsense = refused("general.alignment", Setting::U32(0)).unwrap_err();
+    assert!(matches!(nonsense, LoadError::Gguf { .. }), "{nonsense}");
     let more = refused("qwen3.block_count", Setting::U32(3)).unwrap_err();
     assert!(matches!(more, LoadError::Missing { .. }), "{more}");
 }

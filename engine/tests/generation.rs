@@ -145,7 +145,7 @@ fn experts_are_reported_for_the_moe_only() {
 #[test]
 fn experts_are_traced_for_as_many_tokens_as_asked_and_add_up_to_the_summary() {
     let trace = |tokens| {
-        let request = Request { trace_experts: tokens, ..ask("2+3=?", false) };
+        let request = Request { read_all: true, trace_experts: tokens, ..ask("2+3=?", false) };
         let chat = request.chat.clone();
         (MOE.encode(&chat).unwrap(), run(&MOE, request).2.experts.unwrap())
     };

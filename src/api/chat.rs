@@ -66,7 +66,9 @@ async fn answer(
     let decision = decided.insert(decision);
 
     let shown = Shown::of(caller, &request);
-    let (order, room) = order_of(app, decision, request, free)?;
+    // Callers without keys are one.
+    let key = caller.key.map_or(0, |index| index as u64 + 1);
+    let (order, room) = order_of(app, decision, request, free, key)?;
     let work = dispatch(Arc::clone(app), order);
     let mut work = Box::pin(async move {
         let _held = room;
@@ -118,11 +120,13 @@ fn order_of(
     decision: &Decision,
     request: ChatRequest,
     free: bool,
+    caller: u64,
 ) -> Result<(Order, Room), ApiError> {
     let (stream, experts) = (request.stream, request.experts);
     let (body, room) = request.into_fields();
     let thinking = &decision.thinking;
-    let call = Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts };
+    let call =
+        Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts, caller };
     let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
     Ok((order, room))
 }

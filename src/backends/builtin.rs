@@ -82,6 +82,9 @@ fn request_of(call: &Call) -> Result<engine::Request, BackendError> {
         reserve_answer: if thinking { reserve(max_tokens) } else { 0 },
         stop: stop_of(call.body.get("stop")),
         sampling: sampling_of(&call.body),
+        group: call.caller,
+        // Whoever wants to see the experts wants to see them for the whole prompt.
+        read_all: call.experts.is_some(),
         trace_experts: call.experts.map_or(0, ExpertDetail::traced),
     })
 }

@@ -32,6 +32,8 @@ pub struct Call {
     pub stream: bool,
     /// What the client wants to know of the experts; upstreams cannot tell.
     pub experts: Option<ExpertDetail>,
+    /// Whose request it is: what one caller's texts left in memory must not be felt by another.
+    pub caller: u64,
 }
 
 /// What a backend answers.

@@ -72,6 +72,7 @@ async fn answer(
         budget: decision.thinking.budget_tokens,
         stream: true,
         experts: args.experts.then_some(ExpertDetail::Summary),
+        caller: 0,
     };
     let order = Order::new(app, decision, call, args.model.is_none())
         .ok_or_else(|| Failure::usage(anyhow::anyhow!("no model {:?}", decision.model)))?;

@@ -82,7 +82,14 @@ mod tests {
 
     fn call(body: Value, thinking: Mode) -> Call {
         let Value::Object(body) = body else { panic!("an object") };
-        Call { body, thinking, budget: (thinking == Mode::On).then_some(512), stream: false, experts: None }
+        Call {
+            body,
+            thinking,
+            budget: (thinking == Mode::On).then_some(512),
+            stream: false,
+            experts: None,
+            caller: 0,
+        }
     }
 
     #[test]
