@@ -68,7 +68,7 @@ def by_cell(results):
             entries = [e for e in sets[m] if (e["kind"], e["level"]) == cell]
             cells += [both(entries), " / ".join(both(entries, language=language) for language in ("en", "zh")),
                       " / ".join(f"{mean(e[mode]['tokens'] for e in entries):.0f}" for mode in MODES)]
-        recall = cell[0] in tasks.RECALL or distinct < 30
+        recall = tasks.recall(*cell) or distinct < 30
         rows.append([*cell, f"{distinct}{' (recall)' if recall else ''}", *cells])
     head = ["kind", "level", "distinct values"]
     for m in SHIPPED:

@@ -18,14 +18,13 @@ def add(a: int, b: int) -> str:
 
 
 def subtract(a: int, b: int) -> str:
-    """Digit differences from the right (`a >= b`); a borrow makes the upper digit a teen and the next one less."""
+    """Digit differences from the right (`a >= b`): digits are copied as they stand, and a ten is borrowed after seeing them."""
     left, right, borrow, steps = str(a)[::-1], str(b)[::-1], 0, []
     for at, digit in enumerate(left):
         x, y = int(digit), int(right[at]) if at < len(right) else 0
-        short = x - y - borrow < 0
-        rest = x - y - borrow + (10 if short else 0)
-        steps.append(f"{x + 10 if short else x}-{y}{'-1' if borrow else ''}={rest}")
-        borrow = int(short)
+        rest = x - y - borrow
+        steps.append(f"{x}-{y}{'-1' if borrow else ''}{'+10' if rest < 0 else ''}={rest % 10}")
+        borrow = int(rest < 0)
     return " ".join(steps)
 
 
@@ -97,10 +96,31 @@ def tally(word: str, letter: str) -> str:
     return " ".join(steps)
 
 
-def by_tens(numbers: list[int], falling: bool) -> str:
-    """Numbers below 100 dropped into their tens, tens in order, each bucket in order: a sort in one reading."""
-    tens = range(9, -1, -1) if falling else range(10)
-    return " ".join(
-        f"{ten}:" + "".join(f" {n}" for n in sorted((n for n in numbers if n // 10 == ten), reverse=falling))
-        for ten in tens if any(n // 10 == ten for n in numbers)
-    )
+def tens_first(numbers: list[int], falling: bool) -> str:
+    """The tens digits of numbers below 100, sorted: the answer then only has to find each one's units."""
+    return "".join(str(n // 10) for n in sorted(numbers, reverse=falling))
+
+
+def factors(total: int, product: int) -> tuple[str, int, int]:
+    """Pairs with this product, signed as their sum's sign demands, until one has that sum (which must exist); and that pair in order."""
+    steps = []
+    for small in range(1, abs(product) + 1):
+        large, rest = divmod(abs(product), small)
+        if rest:
+            continue
+        pair = (small if product > 0 else -small, large)
+        if total < 0:
+            pair = (-pair[0], -pair[1])
+        steps.append(f"{pair[0]}*{pair[1]} {sum(pair)}")
+        if sum(pair) == total:
+            return " ".join(steps), *sorted(pair)
+    raise ValueError(f"no two whole numbers have the sum {total} and the product {product}")
+
+
+def follow(pairs: list[tuple[str, str]], sign: str) -> str:
+    """From the first pair's second name to the name it stands first with, and on to the end: `a<b c<d b<c` gives `b<c<d`."""
+    following, here, steps = dict(pairs), pairs[0][1], []
+    while here:
+        steps.append(here)
+        here = following.get(here)
+    return sign.join(steps)

@@ -26,16 +26,16 @@ once "$runs/tokenizer.json" "$python" tokenizer.py "$runs/tokenizer.json"
 "$python" questions.py ../eval
 
 # The MoE on one core. On the other: the dense model, the MoE's dense twin, and the MoE stopped where the twin stops.
-train moe moe --tokens 15e6 --keep 4e6 & moe=$!
+train moe moe --tokens 26e6 --keep 3e6 16e6 & moe=$!
 trap 'pkill -P $moe; kill $moe' EXIT  # or an interrupted run would leave a second writer behind
-train dense dense --tokens 16e6
-train twin twin --tokens 7e6
-until [ -e "$runs/moe/kept-4000000.pt" ]; do kill -0 $moe; sleep 5; done
-train moe-half moe --tokens 7e6 --from "$runs/moe/kept-4000000.pt"
+train dense dense --tokens 18e6
+train twin twin --tokens 4.6e6
+until [ -e "$runs/moe/kept-3000000.pt" ]; do kill -0 $moe; sleep 5; done
+train moe-half moe --tokens 4.6e6 --from "$runs/moe/kept-3000000.pt"
 
 # Stage 5, and plain training for comparison, both from the finished dense model.
 once "$runs/dense-rl/final.pt" "$python" rl.py "$runs/dense/final.pt" --out "$runs/dense-rl" --tokenizer "$runs/tokenizer.json"
-train dense-control dense --tokens 18e6 --from "$runs/dense/checkpoint.pt"
+train dense-control dense --tokens 20e6 --from "$runs/dense/checkpoint.pt"
 wait $moe
 trap - EXIT
 

@@ -66,6 +66,7 @@ class Source:
 
     # Direct answers to hard questions cannot be learned by models of this size; some are shown, for the form.
     DIRECT_BY_LEVEL = {1: 1.5, 2: 1.0, 3: 0.4}
+    BESIDE_THOUGHT = {1: 1.0, 2: 0.8, 3: 0.4}
 
     def __init__(self, chat: Chat, seed: int):
         self.chat, self.seed = chat, seed
@@ -138,7 +139,8 @@ class Source:
         if mode == "cut":
             kept = thought[:r.randint(2, len(thought))]
             return Sample(before + kept + self.chat.encode(CLOSING), (Branch([], answer),))
-        return Sample(before, (whole, Branch(empty, answer)) if mode == "both" else (whole,))
+        both = mode == "both" and r.random() < self.BESIDE_THOUGHT[item.level]
+        return Sample(before, (whole, Branch(empty, answer)) if both else (whole,))
 
 
 def basic(r: random.Random) -> str:

@@ -2,8 +2,8 @@
 
 A *kind* is a family of questions, a *cell* a kind at a level (1 easy, 2, 3 hard; 4 is beyond anything trained on and only
 tested). Every question has a short chain of thought, an answer and a checker. Two things are held out of training: values
-(a tenth of every kind's keys, by hash) and wordings (`unseen` in `wordings/`). Kinds over a small fixed table hold out
-wordings only: `RECALL`.
+(a tenth of every kind's keys, by hash) and wordings (`unseen` in `wordings/`). Cells over a small fixed table hold out
+wordings only: `recall`.
 """
 import random
 import zlib
@@ -13,7 +13,7 @@ import chains
 from wordings import TABLES, ask, disturb
 
 EASY = ("greet", "capital", "fact", "translate", "opposite", "format", "outside")
-RECALL = frozenset({"greet", "capital", "fact", "translate", "opposite", "outside"})
+TABULAR = frozenset({"greet", "capital", "fact", "translate", "opposite", "outside"})
 KINDS = {}  # name -> (levels, function)
 ALPHABET = "abcdefghijklmnopqrstuvwxyz"
 
@@ -212,7 +212,7 @@ def sort(d, level):
     numbers = d.r.sample(range(1, 100), {2: 4, 3: 7, 4: 10}[level])
     falling = d.r.random() < 0.4
     listed = ", ".join(map(str, numbers))
-    return dict(question=d.ask("sort_down" if falling else "sort_up", list=listed), chain=chains.by_tens(numbers, falling),
+    return dict(question=d.ask("sort_down" if falling else "sort_up", list=listed), chain=d.say("Tens: ", "十位：") + chains.tens_first(numbers, falling),
                 answer=", ".join(map(str, sorted(numbers, reverse=falling))), key=listed)
 
 
@@ -253,7 +253,9 @@ def equation(d, level):
 
 @kind(3)
 def quadratic(d, level):
-    low, high = sorted((d.r.randint(-12, 12), d.r.randint(-12, 12)))
+    low, high = sorted((d.r.randint(-13, 13), d.r.randint(-13, 13)))
+    if d.r.random() < 0.1:
+        high = low
     b, c = -(low + high), low * high
     square = d.r.choice(("x²", "x²", "x^2"))
     text = f"{square}{_term(b, 'x')}{_term(c, '')}=0"
@@ -263,17 +265,9 @@ def quadratic(d, level):
     if c == 0:
         chain = f"x(x{_term(b, '')})=0 {low} {high}"
     else:
-        # Two numbers whose product is c and whose sum is -b: factor pairs are tried until sum or difference fits.
-        pairs = []
-        for small in range(1, abs(c) + 1):
-            large, rest = divmod(abs(c), small)
-            if rest:
-                continue
-            fits = large + small if c > 0 else large - small
-            pairs.append(f"{small}*{large} {fits}")
-            if fits == abs(b):
-                break
-        chain = f"{-b} {c}: " + " ".join(pairs) + f": {low} {high}"
+        # Two numbers whose product is c and whose sum is -b.
+        tried, low, high = chains.factors(-b, c)
+        chain = f"{-b} {c}: {tried}: {low} {high}"
     return dict(question=d.ask("quadratic", e=text), chain=chain, answer=answer, key=f"{b},{c}", checker="roots")
 
 
@@ -390,18 +384,23 @@ def unit(d, level):
                 chain=f"{value}*{factor}={value * factor} {value * factor}+{rest}={total}", answer=str(total), key=f"{value} {rest} {name}")
 
 
-def _expression(r, depth):
-    """A Boolean expression as nested tuples."""
+def _expression(r, depth, comparisons):
+    """A Boolean expression as nested tuples; a share of its leaves are `comparisons` of numbers."""
     if depth == 0:
+        if r.random() < comparisons:
+            return (r.choice("<>"), *r.sample(range(1, 30), 2))
         return r.random() < 0.5
     if r.random() < 0.25:
-        return ("not", _expression(r, depth - 1))
-    return (r.choice(("and", "or")), _expression(r, depth - 1), _expression(r, max(0, depth - 1 - (r.random() < 0.5))))
+        return ("not", _expression(r, depth - 1, comparisons))
+    shallower = max(0, depth - 1 - (r.random() < 0.5))
+    return (r.choice(("and", "or")), _expression(r, depth - 1, comparisons), _expression(r, shallower, comparisons))
 
 
 def _written(node, inner=False):
     if isinstance(node, bool):
         return str(node)
+    if node[0] in "<>":
+        return f"{node[1]} {node[0]} {node[2]}"
     text = f"not {_written(node[1], True)}" if node[0] == "not" else f"{_written(node[1], True)} {node[0]} {_written(node[2], True)}"
     return f"({text})" if inner else text
 
@@ -410,6 +409,8 @@ def _reduced(node):
     """Every operation whose operands are known, done at once."""
     if isinstance(node, bool):
         return node
+    if node[0] in "<>":
+        return node[1] < node[2] if node[0] == "<" else node[1] > node[2]
     if all(isinstance(child, bool) for child in node[1:]):
         return not node[1] if node[0] == "not" else node[1] and node[2] if node[0] == "and" else node[1] or node[2]
     return (node[0], *map(_reduced, node[1:]))
@@ -417,7 +418,7 @@ def _reduced(node):
 
 @kind(1, 2, 3)
 def bool_(d, level):
-    node = _expression(d.r, {1: 1, 2: 2, 3: 4}[level])
+    node = _expression(d.r, {1: 1, 2: 2, 3: 4}[level], {1: 0.4, 2: 0.2, 3: 0.1}[level])
     text, steps = _written(node), []
     while not isinstance(node, bool):
         node = _reduced(node)
@@ -451,13 +452,13 @@ def code(d, level):
         for i in range(rounds):
             if body == "double":
                 after = value * 2 - i
-                steps.append(f"{i}: {value}*2-{i}={after}")
+                steps.append(f"{i}: {value}*2={value * 2} {value * 2}-{i}={after}")
             else:
                 gain = {"const": k, "times": i * k, "parity": k if i % 2 == 0 else i}[body]
                 after = value + gain
                 steps.append(f"{i}: {value}+{gain}={after}" if body != "times" else f"{i}: {i}*{k}={gain} {value}+{gain}={after}")
             value = after
-        chain = " ".join(steps)
+        chain = f"i=0..{rounds - 1} " + " ".join(steps)
     return dict(question=d.ask("code", code=text), chain=chain, answer=str(value), key=text)
 
 
@@ -472,7 +473,7 @@ RELATIONS = (  # comparative, its inverse, superlative, its inverse
 def logic(d, level):
     names = _names(d, {2: 3, 3: 5, 4: 7}[level])
     more, less, most, least = d.say(*d.r.choice(RELATIONS))
-    over, clues = d.say(" > ", ">"), []  # spaced as the names are in the text, so that they are the same tokens
+    clues = []
     for at in range(len(names) - 1):
         high, low = names[at], names[at + 1]
         form = d.r.random()
@@ -480,12 +481,15 @@ def logic(d, level):
             text = f"{high} is {more} than {low}." if form < 0.75 else f"{low} is {less} than {high}."
         else:
             text = f"{high}比{low}{more}。" if form < 0.6 else f"{low}比{high}{less}。" if form < 0.85 else f"{low}没有{high}{more}。"
-        clues.append((high + over + low, text))
+        clues.append((high, low, text))
     d.r.shuffle(clues)
     top = d.r.random() < 0.5
-    question = d.ask("logic_top", clues=d.say(" ", "").join(text for _, text in clues), most=most if top else least)
-    chain = d.say(" ; ", " ").join(short for short, _ in clues) + d.say(" : ", ": ") + over.join(names)
-    return dict(question=question, chain=chain, answer=names[0] if top else names[-1], key="".join(text for _, text in clues) + most * top)
+    question = d.ask("logic_top", clues=d.say(" ", "").join(text for *_, text in clues), most=most if top else least)
+    # All clues are turned the way that is asked, so that the next name is always the one that followed this one before.
+    sign = d.say(" < ", "<") if top else d.say(" > ", ">")  # spaced as the names are in the text: the same tokens
+    pairs = [(low, high) if top else (high, low) for high, low, _ in clues]
+    chain = d.say(" ; ", " ").join(map(sign.join, pairs)) + d.say(" : ", ": ") + chains.follow(pairs, sign)
+    return dict(question=question, chain=chain, answer=names[0] if top else names[-1], key="".join(text for *_, text in clues) + most * top)
 
 
 # Letters.
@@ -573,9 +577,19 @@ CELLS = [(name, level) for name, (levels, _) in KINDS.items() for level in level
 BEYOND = [(name, 4) for name, (levels, _) in KINDS.items() if 4 in levels]
 
 
+def recall(kind_name: str, level: int) -> bool:
+    """Whether a cell asks for what stands in a small table, all of which is trained on."""
+    return kind_name in TABULAR or (kind_name, level) == ("mul", 1)
+
+
 def held_out(kind_name: str, key: str) -> bool:
     """Whether this value is kept for testing: one in ten, by hash, the same on every machine."""
-    return kind_name not in RECALL and zlib.crc32(f"{kind_name}#{key}".encode()) % 10 == 0
+    tables = {"mul": len(key) == len("7*8"), "bool": not set("<>()") & set(key)}  # products, and what `and`, `or`, `not` do
+    if kind_name in TABULAR or tables.get(kind_name):
+        return False
+    if kind_name == "date":  # forwards and backwards together, or a model learns that what is never asked one way is asked the other
+        key = key.replace("-", "")
+    return zlib.crc32(f"{kind_name}#{key}".encode()) % 10 == 0
 
 
 def draw(r: random.Random, kind_name: str, level: int, language: str, test: bool = False, unseen: bool = False) -> Item:
@@ -583,7 +597,7 @@ def draw(r: random.Random, kind_name: str, level: int, language: str, test: bool
     _, function = KINDS[kind_name]
     while True:
         made = function(Draw(r, language, unseen), level)
-        if made and (kind_name in RECALL or held_out(kind_name, made["key"]) == test):
+        if made and (recall(kind_name, level) or held_out(kind_name, made["key"]) == test):
             item = Item(kind_name, level, language, **made)
             if not test and not unseen and kind_name != "format":
                 item.question = disturb(r, item.question, language)

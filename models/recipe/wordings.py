@@ -29,21 +29,25 @@ def ask(r: random.Random, variant: str, language: str, unseen: bool, **slots) ->
     return r.choice(TEMPLATES[variant][language]["unseen" if unseen else "seen"]).format(**slots)
 
 
+BEFORE = {"en": ("Please tell me: ", "Hi! ", "Hello, ", "Question: ", "For my homework: ", "I have a question. ", "One more: ", "Help me: ", "ok so "),
+          "zh": ("请问：", "你好，", "问题：", "作业题：", "我有个问题，", "再问一个：", "帮帮我：", "麻烦一下，", "那么，")}
+AFTER = {"en": (" Thanks!", " please", " Thank you.", " Just the answer.", " I need it for school.", " :)"),
+         "zh": ("谢谢！", "谢谢", "麻烦了。", "只要答案。", "作业要用。", "急！")}
+
+
 def disturb(r: random.Random, question: str, language: str) -> str:
     """The small carelessness of people who type: no full stop, small letters, a please. Used in training only."""
     roll = r.random()
     if roll < 0.12:
         return question.rstrip("?.!？。！ ") or question
-    if roll < 0.18 and language == "en" and question[:2].istitle():
+    if roll < 0.17 and language == "en" and question[:2].istitle():
         return question[0].lower() + question[1:]
     if roll < 0.22:
-        return question + (" Thanks!" if language == "en" else "谢谢！")
-    if roll < 0.25 and language == "en" and question[:1].isupper() and question[1:2].islower():
-        return "Please tell me: " + question
-    if roll < 0.25 and language == "zh":
-        return "请问：" + question
-    if roll < 0.28:
+        return question + r.choice(AFTER[language])
+    if roll < 0.27:
+        return r.choice(BEFORE[language]) + question
+    if roll < 0.29:
         return question + "\n"
-    if roll < 0.31 and language == "zh":
+    if roll < 0.33 and language == "zh":
         return question.replace("？", "?").replace("，", ",").replace("。", ".")
     return question
