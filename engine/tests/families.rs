@@ -23,6 +23,9 @@ use thinkgate_engine::{Chat, Engine, Event, LoadError, ModelFiles, Options, Requ
 /// The tolerance leaves room for other machines' kernels.
 const TOLERANCE: f32 = 2e-4;
 
+/// How the tensor of a name is stored.
+type Kind<'a> = &'a dyn Fn(&str) -> GgmlDType;
+
 /// A tensor's shape and values.
 type Values = (Vec<usize>, Vec<f32>);
 
@@ -413,7 +416,7 @@ fn quantised_weights_stay_near_the_full_ones() {
         let mixed = |name: &str| {
             if name.contains("_v") || name.contains("down") { GgmlDType::Q6K } else { GgmlDType::Q4K }
         };
-        let kinds: [(&str, &dyn Fn(&str) -> GgmlDType, f32); 7] = [
+        let kinds: [(&str, Kind<'_>, f32); 7] = [
             ("F16", &|_| GgmlDType::F16, 0.0),
             ("Q8_0", &|_| GgmlDType::Q8_0, 0.03),
             ("Q6_K", &|_| GgmlDType::Q6K, 0.06),

@@ -60,8 +60,8 @@ mod tests {
         let layer = LayerReport { layer: 3, weight: share.clone(), share, entropy: 1.5, balance: 0.5 };
         let report = ExpertReport { tokens: 9, experts_per_token: 2, layers: vec![layer], trace: Vec::new() };
         let mut out = Vec::new();
-        print(&report, &mut out).unwrap();
-        String::from_utf8(out).unwrap()
+        print(&report, &mut out).expect("a vector takes all");
+        String::from_utf8(out).expect("text")
     }
 
     #[test]
