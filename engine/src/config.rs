@@ -1,9 +1,10 @@
 //! Which model is this, and is its description one we can run?
 //!
 //! Reads Hugging Face's `config.json` of Qwen3, Qwen3-MoE, Qwen2 and Llama models, in the style of transformers 4
-//! (`rope_theta`, `num_experts`) and 5 (`rope_parameters.rope_theta`, `num_local_experts`). Every number is checked here, so that no later module
-//! divides by zero heads or allocates what a hostile file asked for. Anything that would change the arithmetic
-//! and that we do not implement (scaled rotary embeddings, attention biases) is refused rather than ignored.
+//! (`rope_theta`, `num_experts`) and 5 (`rope_parameters.rope_theta`, `num_local_experts`). Every number is checked
+//! here, so that no later module divides by zero heads or allocates what a hostile file asked for. Anything that would
+//! change the arithmetic and that we do not implement (scaled rotary embeddings, biases where Qwen2 has none) is refused
+//! rather than ignored.
 
 use serde_json::Value;
 

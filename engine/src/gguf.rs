@@ -14,10 +14,11 @@ use std::sync::Arc;
 
 use candle_core::quantized::GgmlDType;
 use candle_core::quantized::gguf_file::{Content, TensorInfo, Value as Setting};
-use half::{bf16, f16};
+use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::config::{ConfigFile, ModelConfig};
+use crate::shards::widen;
 use crate::tensor::Stored;
 use crate::weights::LoadError;
 
@@ -123,6 +124,23 @@ impl Gguf {
         architecture: &str,
         config: &Map<String, Value>,
     ) -> Result<(), LoadError> {
+        self.refuse_scaled_rotation(architecture)?;
+        let width = |key: &str| config.get(key).and_then(Value::as_u64);
+        let heads = width("hidden_size").zip(width("num_attention_heads").filter(|heads| *heads > 0));
+        let head_dim = width("head_dim").or(heads.map(|(hidden, heads)| hidden / heads));
+        let key = format!("{architecture}.rope.dimension_count");
+        if let Some(rotated) = self.setting(&key).and_then(number).filter(|it| it.as_u64() != head_dim) {
+            return Err(self.refuse(&key, rotated, "the width of a head"));
+        }
+        match width("num_experts") {
+            Some(experts) if experts > 0 && architecture != "qwen3moe" => {
+                Err(self.refuse(&format!("{architecture}.expert_count"), experts, "0"))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn refuse_scaled_rotation(&self, architecture: &str) -> Result<(), LoadError> {
         let key = format!("{architecture}.rope.scaling.type");
         if let Some(kind) = self.text(&key)?.filter(|kind| *kind != "none") {
             return Err(self.refuse(&key, kind, "none"));
@@ -135,21 +153,7 @@ impl Gguf {
                 return Err(self.refuse(&key, factor, "1"));
             }
         }
-        let key = format!("{architecture}.rope.dimension_count");
-        let rotated = self.setting(&key).and_then(number);
-        let width = |key: &str| config.get(key).and_then(Value::as_u64);
-        let heads = width("hidden_size").zip(width("num_attention_heads").filter(|heads| *heads > 0));
-        let head_dim = width("head_dim").or(heads.map(|(hidden, heads)| hidden / heads));
-        if rotated.as_ref().is_some_and(|rotated| rotated.as_u64() != head_dim) {
-            return Err(self.refuse(&key, rotated.unwrap_or_default(), "the width of a head"));
-        }
-        let key = format!("{architecture}.expert_count");
-        match width("num_experts") {
-            Some(experts) if experts > 0 && architecture != "qwen3moe" => {
-                Err(self.refuse(&key, experts, "0"))
-            }
-            _ => Ok(()),
-        }
+        Ok(())
     }
 
     fn vocabulary_rows(&self) -> u64 {
@@ -190,10 +194,34 @@ impl Gguf {
         if model != "gpt2" {
             return Err(self.refuse(key, model, "gpt2, byte-level BPE"));
         }
+        let key = "tokenizer.ggml.pre";
+        let pre = self.text(key)?.unwrap_or("absent");
+        let known = "qwen2, deepseek-r1-qwen, llama-bpe, llama3, smollm or gpt-2";
+        let pre_tokenizer = pre_tokenizer(pre).ok_or_else(|| self.refuse(key, pre, known))?;
+        let (vocabulary, added) = self.vocabulary_and_markers()?;
+        let file = json!({
+            "version": "1.0",
+            "added_tokens": added,
+            "normalizer": if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null },
+            "pre_tokenizer": pre_tokenizer,
+            "post_processor": null,
+            "decoder": byte_level(false),
+            "model": {
+                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
+                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
+                "ignore_merges": matches!(pre, "llama-bpe" | "llama3"),
+                "vocab": vocabulary, "merges": self.merges()?
+            }
+        });
+        Ok(file.to_string().into_bytes())
+    }
+
+    /// The words, and apart from them the tokens that text never merges into.
+    fn vocabulary_and_markers(&self) -> Result<(Map<String, Value>, Vec<Value>), LoadError> {
         let tokens = self.strings("tokenizer.ggml.tokens")?;
         let kinds = self.token_kinds(tokens.len())?;
         let (mut vocabulary, mut added) = (Map::new(), Vec::new());
-        for ((id, token), kind) in tokens.iter().enumerate().zip(kinds) {
+        for ((id, token), kind) in tokens.into_iter().enumerate().zip(kinds) {
             match kind {
                 CONTROL | USER_DEFINED => added.push(json!({
                     "id": id, "content": token, "single_word": false, "lstrip": false, "rstrip": false,
@@ -201,31 +229,18 @@ impl Gguf {
                 })),
                 UNUSED => {}
                 _ => {
-                    vocabulary.insert((*token).to_owned(), id.into());
+                    vocabulary.insert(token.to_owned(), id.into());
                 }
             }
         }
-        let merges = self.strings("tokenizer.ggml.merges")?;
-        let merges: Option<Vec<Value>> =
-            merges.iter().map(|merge| merge.split_once(' ').map(|(a, b)| json!([a, b]))).collect();
-        let merges =
-            merges.ok_or_else(|| self.refuse("tokenizer.ggml.merges", "a merge without a space", "pairs"))?;
-        let pre = self.text("tokenizer.ggml.pre")?.unwrap_or("absent");
-        let file = json!({
-            "version": "1.0", "added_tokens": added,
-            "normalizer": if pre == "qwen2" { json!({"type": "NFC"}) } else { Value::Null },
-            "pre_tokenizer": pre_tokenizer(pre).ok_or_else(|| {
-                self.refuse("tokenizer.ggml.pre", pre, "qwen2, deepseek-r1-qwen, llama-bpe, llama3, smollm or gpt-2")
-            })?,
-            "post_processor": null,
-            "decoder": {"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": false},
-            "model": {
-                "type": "BPE", "dropout": null, "unk_token": null, "continuing_subword_prefix": null,
-                "end_of_word_suffix": null, "fuse_unk": false, "byte_fallback": false,
-                "ignore_merges": matches!(pre, "llama-bpe" | "llama3"), "vocab": vocabulary, "merges": merges
-            }
-        });
-        Ok(file.to_string().into_bytes())
+        Ok((vocabulary, added))
+    }
+
+    fn merges(&self) -> Result<Vec<Value>, LoadError> {
+        let key = "tokenizer.ggml.merges";
+        let pair = |merge: &str| merge.split_once(' ').map(|(left, right)| json!([left, right]));
+        let pairs: Option<Vec<Value>> = self.strings(key)?.into_iter().map(pair).collect();
+        pairs.ok_or_else(|| self.refuse(key, "a merge without a space", "two tokens with a space between"))
     }
 
     fn strings(&self, key: &str) -> Result<Vec<&str>, LoadError> {
@@ -264,9 +279,12 @@ const CONTROL: i32 = 3;
 const USER_DEFINED: i32 = 4;
 const UNUSED: i32 = 5;
 
+fn byte_level(regex: bool) -> Value {
+    json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex})
+}
+
 /// How text is cut before merging, by the name llama.cpp gives it.
 fn pre_tokenizer(name: &str) -> Option<Value> {
-    let byte_level = |regex: bool| json!({"type": "ByteLevel", "add_prefix_space": false, "trim_offsets": false, "use_regex": regex});
     let split = |numbers: &str| {
         let pattern = format!(
             r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{{L}}\p{{N}}]?\p{{L}}+|{numbers}| ?[^\s\p{{L}}\p{{N}}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
@@ -332,15 +350,9 @@ impl Tensors {
             }
         }
         Ok(match info.ggml_dtype {
-            GgmlDType::F32 => {
-                Stored::Full(bytes.as_chunks::<4>().0.iter().map(|quad| f32::from_le_bytes(*quad)).collect())
-            }
-            GgmlDType::F16 => {
-                Stored::Full(pairs(&bytes).map(|pair| f16::from_le_bytes(pair).to_f32()).collect())
-            }
-            GgmlDType::BF16 => {
-                Stored::Full(pairs(&bytes).map(|pair| bf16::from_le_bytes(pair).to_f32()).collect())
-            }
+            GgmlDType::F32 => Stored::Full(widen(Dtype::F32, &bytes)),
+            GgmlDType::F16 => Stored::Full(widen(Dtype::F16, &bytes)),
+            GgmlDType::BF16 => Stored::Full(widen(Dtype::BF16, &bytes)),
             kind => Stored::Blocks(kind, bytes),
         })
     }
@@ -437,10 +449,6 @@ fn in_halves(bytes: &[u8], rows: usize, heads: usize) -> Vec<u8> {
         }
     }
     out
-}
-
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    bytes.as_chunks::<2>().0.iter().copied()
 }
 
 /// A number, if the setting is one; whole numbers stay whole.

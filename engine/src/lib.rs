@@ -1,8 +1,7 @@
 //! Given a conversation, what does the model say?
 //!
 //! A small inference engine for Qwen3-style decoders, dense and mixture-of-experts, and the Qwen2 and Llama models that
-//! differ little from them, on the CPU. No HTTP and
-//! no wire formats: a [`Chat`] goes in, [`Event`]s come out.
+//! differ little from them, on the CPU. No HTTP and no wire formats: a [`Chat`] goes in, [`Event`]s come out.
 //!
 //! # Life of a token
 //!
@@ -35,6 +34,7 @@ mod runner;
 mod sampler;
 mod scheduler;
 mod sequence;
+mod shards;
 mod stream;
 mod tensor;
 mod tokenizer;

@@ -56,7 +56,8 @@ impl PrefixIndex {
         PrefixIndex { entries: HashMap::new(), capacity, clock: 0 }
     }
 
-    /// The blocks of the longest beginning of `tokens` known in the group, never all of them: one token must be left to read.
+    /// The blocks of the longest beginning of `tokens` known in the group, never all of them: one token must be left to
+    /// read.
     pub(crate) fn find(&mut self, group: u64, tokens: &[u32]) -> Vec<Arc<Block>> {
         self.clock += 1;
         let (mut parent, mut found) = (Parent::Beginning(group), Vec::new());

@@ -1,23 +1,21 @@
 //! Where do the numbers come from, and are they the ones the config promises?
 //!
-//! A checkpoint is a Hugging Face folder, the same files as bytes in memory, or one GGUF file (see [`crate::gguf`]).
+//! A checkpoint is a Hugging Face folder (see [`crate::shards`]), the same files as bytes in memory, or one GGUF file (see
+//! [`crate::gguf`]).
 //! Tensors are read one at a time, from safetensors widened to f32, so that a load never holds more than the finished
 //! weights and one tensor. Names, shapes and types are checked before any arithmetic; what the
 //! tensors mean is left to [`crate::model`].
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::fs::File;
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-
-use half::{bf16, f16};
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::config::{ConfigFile, ModelConfig};
 use crate::gguf::{self, Gguf};
 use crate::sampler::ModeDefaults;
+use crate::shards::{Safetensors, parse_index};
 use crate::tensor::{Matrix, Stored};
 
 const CONFIG: &str = "config.json";
@@ -25,13 +23,11 @@ const GENERATION_CONFIG: &str = "generation_config.json";
 const TOKENIZER: &str = "tokenizer.json";
 const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 const CHAT_TEMPLATE: &str = "chat_template.jinja";
-const WEIGHTS: &str = "model.safetensors";
-const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
+pub(crate) const WEIGHTS: &str = "model.safetensors";
+pub(crate) const WEIGHTS_INDEX: &str = "model.safetensors.index.json";
 
 /// Settings and tokenizers larger than this are not what they claim to be.
 const MAX_TEXT_FILE: u64 = 256 << 20;
-/// The limit that the safetensors format sets itself.
-const MAX_HEADER: u64 = 100_000_000;
 
 /// Why a model could not be loaded. Every variant names the file; most name the key or the tensor.
 #[derive(Debug, thiserror::Error)]
@@ -347,7 +343,7 @@ fn read_weight_files(folder: &Path) -> Result<Vec<NamedFile>, LoadError> {
     names.into_iter().map(read).collect()
 }
 
-fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
+pub(crate) fn read_text_file(path: &Path) -> Result<Option<Vec<u8>>, LoadError> {
     let failed = |source| LoadError::Io { file: path.display().to_string(), source };
     let file = match File::open(path) {
         Ok(file) => file,
@@ -425,228 +421,8 @@ impl Weights {
 
     fn file_name(&self) -> String {
         match self {
-            Weights::Safetensors(files) => {
-                files.shards.first().map_or(WEIGHTS.to_owned(), |shard| shard.name.clone())
-            }
+            Weights::Safetensors(files) => files.name().to_owned(),
             Weights::Gguf(file) => file.name().to_owned(),
         }
     }
-}
-
-/// The tensors of safetensors files.
-pub struct Safetensors {
-    shards: Vec<Shard>,
-    /// Tensor name to shard; what is left at the end has no place in the model.
-    places: BTreeMap<String, usize>,
-}
-
-/// One safetensors file.
-struct Shard {
-    name: String,
-    source: Source,
-    header: HashMap<String, TensorInfo>,
-    /// Where the data begins; the header's offsets count from here.
-    data_start: u64,
-}
-
-enum Source {
-    File(File),
-    Bytes(Cow<'static, [u8]>),
-}
-
-impl Safetensors {
-    fn open_folder(folder: &Path) -> Result<Safetensors, LoadError> {
-        match read_text_file(&folder.join(WEIGHTS_INDEX))? {
-            Some(index) => Self::open_sharded(folder, &index),
-            None => Self::from_shards(vec![Shard::open(folder, WEIGHTS)?]),
-        }
-    }
-
-    fn open_embedded(files: &[NamedFile]) -> Result<Safetensors, LoadError> {
-        let shard = |(name, bytes): &NamedFile| {
-            refuse_pickled_name(name)?;
-            Shard::read(name, Source::Bytes(bytes.clone()), bytes.len() as u64)
-        };
-        Self::from_shards(files.iter().map(shard).collect::<Result<_, _>>()?)
-    }
-
-    fn open_sharded(folder: &Path, index: &[u8]) -> Result<Safetensors, LoadError> {
-        let map = parse_index(index)?;
-        let names: BTreeSet<&str> = map.values().map(String::as_str).collect();
-        let shards = names.into_iter().map(|name| Shard::open(folder, name)).collect::<Result<_, _>>()?;
-        let weights = Self::from_shards(shards)?;
-        weights.check_index(&map)?;
-        Ok(weights)
-    }
-
-    fn from_shards(shards: Vec<Shard>) -> Result<Safetensors, LoadError> {
-        let mut places = BTreeMap::new();
-        for (number, shard) in shards.iter().enumerate() {
-            for tensor in shard.header.keys() {
-                if places.insert(tensor.clone(), number).is_some() {
-                    return Err(shard.damaged(format!("tensor {tensor} is also in another file")));
-                }
-            }
-        }
-        Ok(Safetensors { shards, places })
-    }
-
-    /// The index must tell the truth, or a stale shard could be mixed in unnoticed.
-    fn check_index(&self, map: &BTreeMap<String, String>) -> Result<(), LoadError> {
-        for (tensor, file) in map {
-            let found = self.places.get(tensor).map(|place| &self.shards[*place].name);
-            if found != Some(file) {
-                return Err(LoadError::Missing { file: file.clone(), tensor: tensor.clone() });
-            }
-        }
-        Ok(())
-    }
-
-    /// The values of a tensor, row by row, as f32. Each tensor can be taken once.
-    fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let Some(place) = self.places.remove(tensor) else {
-            let file = self.shards.first().map_or(WEIGHTS.to_owned(), |shard| shard.name.clone());
-            return Err(LoadError::Missing { file, tensor: tensor.to_owned() });
-        };
-        self.shards[place].values(tensor, shape)
-    }
-
-    fn skip(&mut self, tensor: &str) {
-        self.places.remove(tensor);
-    }
-
-    fn finish(self) -> Result<(), LoadError> {
-        // Old exports store this constant, which follows from rope_theta.
-        match self.places.iter().find(|(tensor, _)| !tensor.ends_with("rotary_emb.inv_freq")) {
-            None => Ok(()),
-            Some((tensor, place)) => {
-                Err(LoadError::Unexpected { file: self.shards[*place].name.clone(), tensor: tensor.clone() })
-            }
-        }
-    }
-}
-
-fn refuse_pickled_name(name: &str) -> Result<(), LoadError> {
-    if [".bin", ".pt", ".pth", ".pkl", ".ckpt"].iter().any(|ending| name.ends_with(ending)) {
-        return Err(LoadError::Pickle { file: name.to_owned() });
-    }
-    Ok(())
-}
-
-fn parse_index(bytes: &[u8]) -> Result<BTreeMap<String, String>, LoadError> {
-    let file = ConfigFile::parse(WEIGHTS_INDEX, bytes)?;
-    let map = file.get("weight_map").and_then(|value| serde_json::from_value(value.clone()).ok());
-    let map: BTreeMap<String, String> =
-        map.ok_or_else(|| file.refuse("weight_map", "not a map", "tensor names and their files"))?;
-    match map.values().find(|name| !is_plain_file_name(name)) {
-        Some(name) => Err(file.refuse("weight_map", name, "a .safetensors file in the same folder")),
-        None => Ok(map),
-    }
-}
-
-/// An index must not make us read files elsewhere, nor files of another kind.
-fn is_plain_file_name(name: &str) -> bool {
-    name.ends_with(".safetensors") && !name.contains(['/', '\\']) && !name.starts_with('.')
-}
-
-impl Shard {
-    fn open(folder: &Path, name: &str) -> Result<Shard, LoadError> {
-        let path = folder.join(name);
-        let failed = |source| LoadError::Io { file: path.display().to_string(), source };
-        let file = File::open(&path).map_err(failed)?;
-        let length = file.metadata().map_err(failed)?.len();
-        Shard::read(name, Source::File(file), length)
-    }
-
-    fn read(name: &str, source: Source, length: u64) -> Result<Shard, LoadError> {
-        let mut shard = Shard { name: name.to_owned(), source, header: HashMap::new(), data_start: 0 };
-        let header = shard.read_header(length)?;
-        if shard.data_start + header.data_len() as u64 != length {
-            return Err(shard.damaged("the header does not match the file's length (truncated?)"));
-        }
-        shard.header = header.tensors().into_iter().map(|(name, info)| (name, info.clone())).collect();
-        Ok(shard)
-    }
-
-    /// Eight bytes of length, then JSON. Deserialising it checks that offsets, shapes and types agree.
-    fn read_header(&mut self, length: u64) -> Result<Metadata, LoadError> {
-        if length < 8 {
-            return Err(self.damaged("shorter than its own length field"));
-        }
-        let size = self.bytes(0, 8)?;
-        let size = u64::from_le_bytes(size.as_ref().try_into().expect("eight bytes were read"));
-        if size > MAX_HEADER || size > length - 8 {
-            return Err(self.damaged(format!("the header claims {size} bytes")));
-        }
-        self.data_start = 8 + size;
-        let json = self.bytes(8, size as usize)?.into_owned();
-        serde_json::from_slice(&json).map_err(|error| self.damaged(error))
-    }
-
-    fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
-        let info = self.header.get(tensor).expect("places only names tensors from headers").clone();
-        self.check(tensor, &info, shape)?;
-        let (start, end) = info.data_offsets;
-        let bytes = self.bytes(self.data_start + start as u64, end - start)?;
-        Ok(widen(info.dtype, &bytes))
-    }
-
-    fn check(&self, tensor: &str, info: &TensorInfo, shape: &[usize]) -> Result<(), LoadError> {
-        if info.shape != shape {
-            return Err(LoadError::Shape {
-                file: self.name.clone(),
-                tensor: tensor.to_owned(),
-                found: info.shape.clone(),
-                expected: shape.to_vec(),
-            });
-        }
-        if !matches!(info.dtype, Dtype::F32 | Dtype::F16 | Dtype::BF16) {
-            return Err(LoadError::Type {
-                file: self.name.clone(),
-                tensor: tensor.to_owned(),
-                found: info.dtype.to_string(),
-            });
-        }
-        Ok(())
-    }
-
-    /// Bytes of the file. Callers ask only for ranges that lie inside the file's length.
-    fn bytes(&mut self, start: u64, length: usize) -> Result<Cow<'_, [u8]>, LoadError> {
-        match &mut self.source {
-            Source::Bytes(bytes) => {
-                let start = start as usize;
-                Ok(Cow::Borrowed(&bytes[start..start + length]))
-            }
-            Source::File(file) => read_range(file, start, length)
-                .map(Cow::Owned)
-                .map_err(|source| LoadError::Io { file: self.name.clone(), source }),
-        }
-    }
-
-    fn damaged(&self, reason: impl ToString) -> LoadError {
-        LoadError::Damaged { file: self.name.clone(), reason: reason.to_string() }
-    }
-}
-
-fn read_range(file: &mut File, start: u64, length: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = vec![0; length];
-    file.seek(SeekFrom::Start(start))?;
-    file.read_exact(&mut bytes)?;
-    Ok(bytes)
-}
-
-/// Every f16 and bf16 value is an f32 value too, so this loses nothing.
-fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
-    match dtype {
-        Dtype::F16 => pairs(bytes).map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
-        Dtype::BF16 => pairs(bytes).map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
-        _ => {
-            let (quads, _) = bytes.as_chunks::<4>();
-            quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()
-        }
-    }
-}
-
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    bytes.as_chunks::<2>().0.iter().copied()
 }
