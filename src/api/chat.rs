@@ -66,9 +66,7 @@ async fn answer(
     let decision = decided.insert(decision);
 
     let shown = Shown::of(caller, &request);
-    // Callers without keys are one.
-    let key = caller.key.map_or(0, |index| index as u64 + 1);
-    let (order, room) = order_of(app, decision, request, free, key)?;
+    let (order, room) = order_of(app, caller, decision, request, free)?;
     let work = dispatch(Arc::clone(app), order);
     let mut work = Box::pin(async move {
         let _held = room;
@@ -117,14 +115,16 @@ fn timed(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
 
 fn order_of(
     app: &App,
+    caller: &Caller,
     decision: &Decision,
     request: ChatRequest,
     free: bool,
-    caller: u64,
 ) -> Result<(Order, Room), ApiError> {
     let (stream, experts) = (request.stream, request.experts);
     let (body, room) = request.into_fields();
     let thinking = &decision.thinking;
+    // Callers without keys are one.
+    let caller = caller.key.map_or(0, |index| index as u64 + 1);
     let call =
         Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts, caller };
     let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;

@@ -88,13 +88,14 @@ impl Relay {
             Step::Other { choice, delta, beside } => self.delta(choice, delta.into(), beside, queue),
             Step::Experts(report) => self.experts = Some(json!(report)),
             Step::Finished { choice, reason } => {
-                if let Some(experts) = self.experts.take() {
-                    self.head.insert("thinkgate".into(), json!({ "experts": experts }));
-                }
+                self.begin(choice, queue);
                 let mut beside = Map::new();
                 beside.insert("finish_reason".into(), reason.into());
-                self.delta(choice, json!({}), beside, queue);
-                self.head.shift_remove("thinkgate");
+                let mut chunk = self.chunk(choice, json!({}), beside);
+                if let Some(experts) = self.experts.take() {
+                    chunk.insert("thinkgate".into(), json!({ "experts": experts }));
+                }
+                queue.push_back(data(chunk));
             }
             Step::Usage(usage) => self.usage = Some(usage.to_json()),
         }
@@ -102,18 +103,18 @@ impl Relay {
 
     fn delta(&mut self, choice: u64, delta: Value, beside: Map<String, Value>, queue: &mut VecDeque<Bytes>) {
         self.begin(choice, queue);
-        queue.push_back(self.chunk(choice, delta, beside));
+        queue.push_back(data(self.chunk(choice, delta, beside)));
     }
 
     /// A choice's first chunk names the role and says nothing yet.
     fn begin(&mut self, choice: u64, queue: &mut VecDeque<Bytes>) {
         if self.begun.insert(choice) {
             let delta = json!({"role": "assistant", "content": ""});
-            queue.push_back(self.chunk(choice, delta, Map::new()));
+            queue.push_back(data(self.chunk(choice, delta, Map::new())));
         }
     }
 
-    fn chunk(&self, choice: u64, delta: Value, beside: Map<String, Value>) -> Bytes {
+    fn chunk(&self, choice: u64, delta: Value, beside: Map<String, Value>) -> Map<String, Value> {
         let mut fields = Map::new();
         fields.insert("index".into(), choice.into());
         fields.insert("delta".into(), delta);
@@ -122,24 +123,25 @@ impl Relay {
         self.event(vec![fields.into()], Value::Null)
     }
 
-    fn event(&self, choices: Vec<Value>, usage: Value) -> Bytes {
+    fn event(&self, choices: Vec<Value>, usage: Value) -> Map<String, Value> {
         let mut chunk = self.head.clone();
         chunk.insert("choices".into(), choices.into());
         if self.include_usage {
             chunk.insert("usage".into(), usage);
         }
-        data(&chunk.into())
+        chunk
     }
 
     fn end(&mut self, queue: &mut VecDeque<Bytes>) {
         if let Some(usage) = self.usage.take().filter(|_| self.include_usage) {
-            queue.push_back(self.event(Vec::new(), usage));
+            queue.push_back(data(self.event(Vec::new(), usage)));
         }
         queue.push_back(DONE);
     }
 }
 
-fn data(value: &Value) -> Bytes {
+fn data(value: impl Into<Value>) -> Bytes {
+    let value = value.into();
     Bytes::from(format!("data: {value}\n\n"))
 }
 
@@ -175,7 +177,7 @@ impl Sending {
     /// Clients take an end without [DONE] for a failure only if an error stands before it.
     fn fail(&mut self, error: &ApiError) {
         self.record.ended(Outcome::Truncated, Some(error.code()));
-        self.queue.push_back(data(&error.body()));
+        self.queue.push_back(data(error.body()));
         self.over = true;
     }
 

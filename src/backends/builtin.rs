@@ -203,8 +203,12 @@ impl Watch {
 /// What becomes of the generation after each of its events.
 enum After {
     Event(engine::Generation, Watch),
-    /// The steps that follow its end.
+    /// The steps that follow its end; none after a failure.
     Rest(VecDeque<Step>),
+}
+
+impl After {
+    const END: After = After::Rest(VecDeque::new());
 }
 
 fn steps_of(generation: engine::Generation, watch: Watch) -> Steps {
@@ -227,12 +231,9 @@ fn steps_of(generation: engine::Generation, watch: Watch) -> Steps {
                     return Some((Ok(rest.pop_front()?), After::Rest(rest)));
                 }
                 Some(engine::Event::Failed(error)) => {
-                    return Some((
-                        Err(BackendError::Engine(error.to_string())),
-                        After::Rest(VecDeque::new()),
-                    ));
+                    return Some((Err(BackendError::Engine(error.to_string())), After::END));
                 }
-                None => return Some((Err(BackendError::Truncated(None)), After::Rest(VecDeque::new()))),
+                None => return Some((Err(BackendError::Truncated(None)), After::END)),
             };
             return Some((step, After::Event(generation, watch)));
         }

@@ -81,23 +81,26 @@ async fn answer(
         return Err(Failure::backend(anyhow::anyhow!("the model did not stream")));
     };
     let printed = print_steps(steps, out).await?;
-    if let Some(usage) = printed.usage {
-        let reasoning = usage.reasoning_tokens.unwrap_or(0);
-        writeln!(
-            out,
-            "\n{} tokens read, {reasoning} of reasoning, {} of answer",
-            usage.prompt_tokens,
-            usage.completion_tokens.saturating_sub(reasoning)
-        )?;
-    }
+    print_cost(&printed, out)?;
     match printed.experts {
         Some(report) => heat_map::print(&report, out)?,
         None if args.experts => {
-            writeln!(out, "\n{} tells of no experts", dispatched.served.model.profile.name)?
+            writeln!(out, "\n{} tells of no experts", dispatched.served.model.profile.name)?;
         }
         None => {}
     }
     Ok(())
+}
+
+fn print_cost(printed: &Printed, out: &mut impl Write) -> std::io::Result<()> {
+    let Some(usage) = &printed.usage else { return Ok(()) };
+    let reasoning = usage.reasoning_tokens.unwrap_or(0);
+    writeln!(
+        out,
+        "\n{} tokens read, {reasoning} of reasoning, {} of answer",
+        usage.prompt_tokens,
+        usage.completion_tokens.saturating_sub(reasoning)
+    )
 }
 
 fn body_of(args: &AskArgs) -> Map<String, Value> {
