@@ -191,6 +191,7 @@ fn gguf_tensors(config: &Value, tensors: BTreeMap<String, Values>) -> BTreeMap<S
     out
 }
 
+/// The converter's names, stated a second time: a table shared with the reader would agree with its own mistakes.
 fn settings(config: &Value) -> Vec<(String, Setting)> {
     let architecture = match config["model_type"].as_str().unwrap() {
         "qwen3_moe" => "qwen3moe",
@@ -393,6 +394,17 @@ fn woken(gates: &[GateRecord], positions: usize) -> Vec<Vec<BTreeSet<usize>>> {
     (0..positions).map(|position| gates.iter().map(|gate| of(position, gate)).collect()).collect()
 }
 
+/// Over the positions where the `same` experts worked. Rounding may tip a gate that was of two minds; what that changes is
+/// another expert's word, not rounding, so those positions are counted and not measured.
+fn root_mean_square_difference(found: &[f32], full: &[f32], same: &[bool]) -> f32 {
+    let vocab = full.len() / same.len();
+    let rows = found.chunks_exact(vocab).zip(full.chunks_exact(vocab)).zip(same).filter(|(_, same)| **same);
+    let differences =
+        rows.flat_map(|((found, full), _)| found.iter().zip(full).map(|(found, full)| found - full));
+    let (sum, count) = differences.fold((0.0, 0), |(sum, count), it| (sum + it * it, count + 1));
+    (sum / count as f32).sqrt()
+}
+
 /// What every format costs in logits of size 20, measured, with some room; and that mixed ones are put together right.
 #[test]
 fn quantised_weights_stay_near_the_full_ones() {
@@ -412,7 +424,6 @@ fn quantised_weights_stay_near_the_full_ones() {
         };
         let (full, experts) = all(&Checkpoint::open(&shipped(model)).unwrap());
         let spread = (full.iter().map(|logit| logit * logit).sum::<f32>() / full.len() as f32).sqrt();
-        let vocab = full.len() / tokens.len();
         let mixed = |name: &str| {
             if name.contains("_v") || name.contains("down") { GgmlDType::Q6K } else { GgmlDType::Q4K }
         };
@@ -429,17 +440,8 @@ fn quantised_weights_stay_near_the_full_ones() {
             let file = TempFile::new(&format!("{model}-{}", name.replace(' ', "")));
             shipped_as_gguf(model, &file.0, kind);
             let (found, chosen) = all(&Checkpoint::open(&file.0).unwrap());
-            // Rounding may tip a gate that was of two minds. What it changes is another expert's word, not rounding, so those
-            // positions are counted and not measured.
             let same: Vec<bool> = experts.iter().zip(&chosen).map(|(full, found)| full == found).collect();
-            let rows = found.chunks_exact(vocab).zip(full.chunks_exact(vocab)).zip(&same);
-            let measured: Vec<f32> = rows
-                .filter(|(_, same)| **same)
-                .flat_map(|((found, full), _)| {
-                    found.iter().zip(full).map(|(found, full)| (found - full) * (found - full))
-                })
-                .collect();
-            let relative = (measured.iter().sum::<f32>() / measured.len() as f32).sqrt() / spread;
+            let relative = root_mean_square_difference(&found, &full, &same) / spread;
             let tipped = same.iter().filter(|same| !**same).count();
             println!(
                 "{model} {name}: {relative:.4} of the logits' spread, {tipped} of {} positions tipped",

@@ -66,7 +66,7 @@ class Source:
 
     # Direct answers to hard questions cannot be learned by models of this size; some are shown, for the form.
     DIRECT_BY_LEVEL = {1: 1.5, 2: 1.0, 3: 0.4}
-    BESIDE_THOUGHT = {1: 1.0, 2: 0.8, 3: 0.4}
+    BESIDE_THOUGHT = {1: 1.0, 2: 0.8, 3: 0.4}  # share of thoughts that a direct answer to the same prompt stands beside
 
     def __init__(self, chat: Chat, seed: int):
         self.chat, self.seed = chat, seed
