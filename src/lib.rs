@@ -25,6 +25,7 @@ pub mod conversation;
 pub mod decide;
 pub mod dispatch;
 pub mod embedded;
+mod id;
 pub mod metrics;
 pub mod policy;
 pub mod reading;

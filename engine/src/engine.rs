@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use crate::cache::{BLOCK, KvCache, block_bytes};
 use crate::config::{Architecture, ModelConfig};
+use crate::constraint::Constraints;
 use crate::model::Model;
 use crate::prompt::{PromptError, Template};
 use crate::request::{Chat, Generation, Request};
 use crate::runner::RunnerHandle;
-use crate::sampler::{Defaults, Recipe};
-use crate::sequence::{Limits, Phase, Sequence, Thinking, Vocabulary};
+use crate::sampler::Defaults;
+use crate::sequence::{Drawing, Limits, Phase, Sequence, Thinking, Vocabulary};
 use crate::tokenizer::Tokenizer;
 use crate::weights::{Checkpoint, GenerationConfig, LoadError, ModelFiles};
 
@@ -29,6 +30,7 @@ struct Shared {
     config: ModelConfig,
     template: Template,
     vocabulary: Vocabulary,
+    constraints: Constraints,
     defaults: Defaults,
     runner: RunnerHandle,
 }
@@ -85,6 +87,8 @@ pub struct ModelInfo {
     pub vocab: usize,
     /// The tokenizer knows `<think>` and `</think>`.
     pub has_thinking: bool,
+    /// The chat template renders tools.
+    pub takes_tools: bool,
 }
 
 /// How busy the engine is, at this moment.
@@ -116,6 +120,9 @@ pub enum SubmitError {
         /// What would be accepted.
         reason: &'static str,
     },
+    /// The answer's format cannot be enforced.
+    #[error("the answer's format: {0}")]
+    Format(String),
     /// The prompt alone fills the context.
     #[error("the prompt has {tokens} tokens, the model's context has room for {context}")]
     TooLong {
@@ -152,8 +159,10 @@ impl Engine {
         let template = Template::from_checkpoint(&checkpoint, vocabulary.tokenizer.markers())?;
         let model = Model::load(config.clone(), checkpoint.weights()?)?;
         let threads = options.threads.unwrap_or_else(|| default_threads(&config));
+        let (tokenizer, end_tokens) = (Arc::clone(&vocabulary.tokenizer), Arc::clone(&vocabulary.end_tokens));
         let shared = Shared {
-            info: describe(&config, vocabulary.thinking.is_some()),
+            info: describe(&config, vocabulary.thinking.is_some(), template.takes_tools()),
+            constraints: Constraints::new(tokenizer, end_tokens),
             template,
             vocabulary,
             defaults: Defaults::new(generation.sampling),
@@ -188,20 +197,40 @@ impl Engine {
         check_limits(&request)?;
         // A budget of nothing is the switch: an opened and at once closed block would only cost tokens.
         request.chat.thinking &= request.thinking_budget != Some(0);
-        let recipe = self.shared.defaults.resolve(&request.sampling, request.chat.thinking)?;
         let prompt = self.encode(&request.chat)?;
         self.check_length(prompt.len())?;
-        self.enqueue(request, recipe, prompt)
+        let thinking = self.shared.vocabulary.thinking.as_ref();
+        let phase = Phase::after(&prompt, request.chat.thinking, thinking);
+        let drawing = self.drawing(&request, phase)?;
+        self.enqueue(&request, prompt, phase, drawing)
     }
 
-    fn enqueue(&self, request: Request, recipe: Recipe, prompt: Vec<u32>) -> Result<Generation, SubmitError> {
+    fn drawing(&self, request: &Request, phase: Phase) -> Result<Drawing, SubmitError> {
+        let resolve = |wishes| self.shared.defaults.resolve(wishes, request.chat.thinking);
+        let first = resolve(&request.sampling)?;
+        let wishes = request.answer_sampling.as_ref().map(|wishes| wishes.or(&request.sampling));
+        let answer = wishes.as_ref().map(resolve).transpose()?;
+        let (first, answer) = match (phase, answer) {
+            (Phase::Answer, Some(answer)) => (answer, None),
+            (_, answer) => (first, answer),
+        };
+        let constraint =
+            self.shared.constraints.compile(&request.answer_format).map_err(SubmitError::Format)?;
+        Ok(Drawing { sampler: first.sampler(), answer, constraint })
+    }
+
+    fn enqueue(
+        &self,
+        request: &Request,
+        prompt: Vec<u32>,
+        phase: Phase,
+        drawing: Drawing,
+    ) -> Result<Generation, SubmitError> {
         let shared = &self.shared;
         let permit = shared.runner.reserve()?;
-        let phase = Phase::after(&prompt, request.chat.thinking, shared.vocabulary.thinking.as_ref());
-        let limits = Limits::new(&request, shared.info.context_length);
+        let limits = Limits::new(request, shared.info.context_length);
         let cache = KvCache::counted(&shared.config, shared.runner.blocks());
-        let sequence =
-            Sequence::new(prompt, phase, cache, recipe.sampler(), limits, shared.vocabulary.clone());
+        let sequence = Sequence::new(prompt, phase, cache, drawing, limits, shared.vocabulary.clone());
         shared.runner.submit(permit, sequence)
     }
 
@@ -244,6 +273,9 @@ fn check_limits(request: &Request) -> Result<(), SubmitError> {
     if request.stop.len() > MAX_STOPS {
         return invalid("stop", format!("{} strings", request.stop.len()), "at most 16 strings");
     }
+    if request.logprobs.is_some_and(|wanted| wanted > MAX_LOGPROBS) {
+        return invalid("top_logprobs", request.logprobs.unwrap_or(0).to_string(), "at most 20");
+    }
     match request.stop.iter().find(|stop| stop.is_empty() || stop.len() > MAX_STOP_BYTES) {
         Some(stop) => invalid("stop", format!("{} bytes", stop.len()), "1 to 1024 bytes each"),
         None => Ok(()),
@@ -252,6 +284,7 @@ fn check_limits(request: &Request) -> Result<(), SubmitError> {
 
 const MAX_STOPS: usize = 16;
 const MAX_STOP_BYTES: usize = 1024;
+const MAX_LOGPROBS: usize = 20;
 
 fn vocabulary(
     checkpoint: &Checkpoint,
@@ -265,7 +298,7 @@ fn vocabulary(
     Ok(Vocabulary { tokenizer, thinking, end_tokens })
 }
 
-fn describe(config: &ModelConfig, has_thinking: bool) -> ModelInfo {
+fn describe(config: &ModelConfig, has_thinking: bool, takes_tools: bool) -> ModelInfo {
     let moe = config.moe.as_ref();
     ModelInfo {
         architecture: config.architecture(),
@@ -278,6 +311,7 @@ fn describe(config: &ModelConfig, has_thinking: bool) -> ModelInfo {
         context_length: config.context_length,
         vocab: config.vocab,
         has_thinking,
+        takes_tools,
     }
 }
 

@@ -12,9 +12,10 @@
 //!    for a sequence that is writing, a chunk for one that is still reading its prompt.
 //! 4. [`model`] runs the packed tokens through the `layers`, writing to each sequence's [`cache`]. What another text
 //!    with the same beginning has read already (`prefix`) is not read again.
-//! 5. The `sampler` draws one token from the logits of each sequence that has read everything it was given.
+//! 5. The `sampler` draws one token from the logits of each sequence that has read everything it was given; where the
+//!    answer has a format, `constraint` says which tokens could continue it.
 //! 6. `sequence` decides what that token means: reasoning, answer, the end, a spent budget.
-//! 7. `stream` turns it into text that is safe to show, and the runner delivers it.
+//! 7. `stream` turns it into text that is safe to show, `tools` takes calls out of it, and the runner delivers it.
 //!
 //! The public modules are the parts below the scheduler, for measuring and for comparing with other engines.
 #![forbid(unsafe_code)]
@@ -22,6 +23,7 @@
 
 pub mod cache;
 pub mod config;
+mod constraint;
 mod engine;
 mod experts;
 mod gguf;
@@ -29,6 +31,7 @@ mod layers;
 pub mod model;
 mod prefix;
 mod prompt;
+mod repetition;
 mod request;
 mod runner;
 mod sampler;
@@ -38,11 +41,17 @@ mod shards;
 mod stream;
 mod tensor;
 mod tokenizer;
+mod tools;
 pub mod weights;
 
 pub use config::Architecture;
 pub use engine::{Engine, Load, ModelInfo, Options, SubmitError};
 pub use experts::{ExpertUse, LayerUse, TokenUse};
 pub use prompt::PromptError;
-pub use request::{Chat, EngineError, Event, Finish, FinishReason, Generation, Request, Sampling};
+pub use repetition::Repetition;
+pub use request::{
+    AnswerFormat, Chat, EngineError, Event, Finish, FinishReason, Generation, Request, Sampling,
+    TokenLogprob, TokenLogprobs,
+};
+pub use tools::ToolCall;
 pub use weights::{LoadError, ModelFiles};

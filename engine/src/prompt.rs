@@ -104,6 +104,12 @@ impl Template {
         Ok(Template { environment, marker_starts, reserved })
     }
 
+    /// Does the template do anything with tools? Rendered by one that does not, they would be silently left out.
+    pub(crate) fn takes_tools(&self) -> bool {
+        let template = self.environment.get_template(NAME);
+        template.is_ok_and(|template| template.undeclared_variables(false).contains("tools"))
+    }
+
     /// The prompt for the model's next turn.
     pub(crate) fn render(&self, chat: &Chat) -> Result<Rendered, PromptError> {
         let variables = variables(chat)?;

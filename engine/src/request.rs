@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
 use crate::experts::ExpertUse;
+use crate::repetition::Repetition;
 use crate::runner::Waker;
+use crate::tools::ToolCall;
 
 /// A conversation as the chat template will see it.
 #[derive(Clone, Debug, Default)]
@@ -37,13 +39,37 @@ pub struct Request {
     pub stop: Vec<String>,
     /// How tokens are drawn.
     pub sampling: Sampling,
+    /// How the answer's are drawn after thinking, where that should differ.
+    pub answer_sampling: Option<Sampling>,
+    /// What the answer is held to. Thinking is free in any case.
+    pub answer_format: AnswerFormat,
+    /// End with the first tool call. Calls are looked for only where the chat has tools.
+    pub one_call: bool,
+    /// Report the answer's tokens one by one, each with this many of the likeliest in its place.
+    pub logprobs: Option<usize>,
     /// Texts read for requests of the same group are not read again. Who may not know of each other gets different groups:
     /// time and counts tell whether a text was read before.
     pub group: u64,
+    /// Among the waiting requests of one group, lower ones go first. Groups take turns whatever their members say.
+    pub priority: i64,
     /// Read everything, whoever has read it before, so that experts are reported for the whole prompt.
     pub read_all: bool,
     /// Keep the experts' work on the first so many tokens one by one; a dense model has none to keep.
     pub trace_experts: usize,
+}
+
+/// What an answer may look like.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub enum AnswerFormat {
+    /// Anything.
+    #[default]
+    Free,
+    /// JSON that fits a schema.
+    Json(Value),
+    /// What a grammar admits, in the variant of Lark that llguidance reads.
+    Grammar(String),
+    /// One call of one of these tools, OpenAI-shaped, with arguments that fit its parameters.
+    ToolCall(Value),
 }
 
 /// What the caller said about sampling; `None` leaves the choice to the mode's defaults.
@@ -68,6 +94,22 @@ pub struct Sampling {
     pub seed: Option<u64>,
 }
 
+impl Sampling {
+    /// The same with the gaps filled from `base`.
+    pub(crate) fn or(&self, base: &Sampling) -> Sampling {
+        Sampling {
+            temperature: self.temperature.or(base.temperature),
+            top_p: self.top_p.or(base.top_p),
+            top_k: self.top_k.or(base.top_k),
+            min_p: self.min_p.or(base.min_p),
+            presence_penalty: self.presence_penalty.or(base.presence_penalty),
+            frequency_penalty: self.frequency_penalty.or(base.frequency_penalty),
+            repetition_penalty: self.repetition_penalty.or(base.repetition_penalty),
+            seed: self.seed.or(base.seed),
+        }
+    }
+}
+
 /// One step of a generation, in the order the model produced it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
@@ -75,10 +117,34 @@ pub enum Event {
     Reasoning(String),
     /// More of the answer.
     Answer(String),
+    /// The model wants a tool to be called.
+    ToolCall(ToolCall),
+    /// The next token of the answer, where tokens were asked for. Its text may come later, once it is safe to show.
+    Token(TokenLogprobs),
     /// The last event of a generation that ended well.
     Finished(Finish),
     /// The last event of one that did not.
     Failed(EngineError),
+}
+
+/// A token of the answer, and what could have stood in its place.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprobs {
+    /// The token that was drawn.
+    pub drawn: TokenLogprob,
+    /// The likeliest, likeliest first.
+    pub likeliest: Vec<TokenLogprob>,
+}
+
+/// How likely the model found a token.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogprob {
+    /// Its text; half a character is replaced.
+    pub text: String,
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Natural logarithm of its probability, before temperature, penalties, filters and format had their say.
+    pub logprob: f32,
 }
 
 /// How a generation ended, and what it cost.
@@ -101,6 +167,8 @@ pub struct Finish {
     pub budget_exhausted: bool,
     /// The engine closed the block, because the budget was spent or the answer needed the room.
     pub closed_thinking: bool,
+    /// The reply ended in a loop.
+    pub repetition: Option<Repetition>,
     /// Which experts worked on the tokens that were read for this request; `None` for a dense model.
     pub experts: Option<ExpertUse>,
 }
@@ -110,6 +178,8 @@ pub struct Finish {
 pub enum FinishReason {
     /// The model ended its turn, or a stop string appeared.
     Stop,
+    /// The same, and the model waits for the tools it called.
+    ToolCalls,
     /// `max_tokens` was reached or the context is full.
     Length,
 }
@@ -120,6 +190,9 @@ pub enum EngineError {
     /// The weights or the input produced NaN or infinity.
     #[error("the model produced a logit that is not a number")]
     NotFinite,
+    /// The answer's format left no way on.
+    #[error("the answer's format left no way on: {0}")]
+    Constraint(String),
     /// A tensor operation refused its input.
     #[error("computation failed: {0}")]
     Compute(String),

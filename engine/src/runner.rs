@@ -31,8 +31,9 @@ use crate::sequence::Sequence;
 
 /// Events that may wait for a reader before its sequence pauses.
 const CHANNEL_EVENTS: usize = 64;
-/// Reasoning, answer and the end: what one step can send at most.
-const EVENTS_PER_STEP: usize = 3;
+/// What one step can send at most: a token, reasoning, answer, a call between two more pieces of answer, the end. More
+/// calls at once would have to be held back by a stop string that contains them.
+const EVENTS_PER_STEP: usize = 8;
 
 /// The engine thread as its owner sees it. Dropping it stops the thread and waits for the step in progress.
 pub(crate) struct RunnerHandle {
@@ -227,6 +228,8 @@ struct Runner<D> {
     max_running: usize,
     waiting: VecDeque<Active>,
     running: Vec<Active>,
+    /// Groups that were let in, longest ago first; as many as callers have keys.
+    let_in: Vec<u64>,
     memory: Memory,
     /// How things stood when the first that waits found no room: blocks in memory, sequences running.
     found_full: Option<(usize, usize)>,
@@ -250,6 +253,7 @@ impl<D: Decoder> Runner<D> {
             max_running,
             waiting,
             running,
+            let_in: Vec::new(),
             memory,
             found_full: None,
             broken: None,
@@ -309,7 +313,7 @@ impl<D: Decoder> Runner<D> {
     fn admit(&mut self) {
         self.found_full = None;
         while self.running.len() < self.max_running {
-            let Some(mut active) = self.waiting.pop_front() else { break };
+            let Some(mut active) = self.next_in_line().and_then(|at| self.waiting.remove(at)) else { break };
             active.sequence.reuse(&mut self.memory.known);
             // Room for all that is to be read, by those already let in too, and for the first block of the reply.
             let to_read = |active: &Active| active.sequence.blocks_for(active.sequence.pending() + BLOCK);
@@ -317,6 +321,8 @@ impl<D: Decoder> Runner<D> {
             // Who is alone is let in all the same: no text is longer than the memory.
             if self.memory.has_room(blocks) || self.running.is_empty() {
                 active.sequence.begin();
+                self.let_in.retain(|group| *group != active.sequence.group());
+                self.let_in.push(active.sequence.group());
                 self.running.push(active);
             } else {
                 active.sequence.give_way();
@@ -326,6 +332,18 @@ impl<D: Decoder> Runner<D> {
             }
         }
         self.publish();
+    }
+
+    /// Whose turn is it? That of the group with least running, and of these the one let in longest ago; of its requests
+    /// the most urgent, then the one that came first.
+    fn next_in_line(&self) -> Option<usize> {
+        let running = |group| self.running.iter().filter(|active| active.sequence.group() == group).count();
+        let place = |at: &usize| {
+            let sequence = &self.waiting[*at].sequence;
+            let group = sequence.group();
+            (running(group), self.let_in.iter().position(|past| *past == group), sequence.priority())
+        };
+        (0..self.waiting.len()).min_by_key(place)
     }
 
     fn publish(&self) {

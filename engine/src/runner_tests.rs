@@ -6,11 +6,13 @@ use std::sync::Mutex;
 use super::*;
 use crate::cache::KvCache;
 use crate::config::ModelConfig;
+use crate::constraint::Constraints;
 use crate::model::Wanted;
-use crate::request::{Chat, Finish, FinishReason, Request};
+use crate::request::{AnswerFormat, Chat, Finish, FinishReason, Request, TokenLogprobs};
 use crate::sampler::Recipe;
-use crate::sequence::{Limits, Phase, Thinking, Vocabulary};
+use crate::sequence::{Drawing, Limits, Phase, Thinking, Vocabulary};
 use crate::tokenizer::{Tokenizer, tests::pico};
+use crate::tools::ToolCall;
 
 /// Answers each request for logits with the next token of its script, then with `filler` for ever.
 struct Scripted {
@@ -120,9 +122,16 @@ impl Stage {
         let phase = Phase::after(&prompt, request.chat.thinking, self.vocabulary.thinking.as_ref());
         let limits = Limits::new(&request, self.config.context_length);
         let cache = KvCache::new(&self.config);
-        let sampler = Recipe::greedy().sampler();
-        let sequence = Sequence::new(prompt, phase, cache, sampler, limits, self.vocabulary.clone());
+        let drawing = self.drawing(&request);
+        let sequence = Sequence::new(prompt, phase, cache, drawing, limits, self.vocabulary.clone());
         self.handle.submit(permit, sequence)
+    }
+
+    fn drawing(&self, request: &Request) -> Drawing {
+        let Vocabulary { tokenizer, end_tokens, .. } = &self.vocabulary;
+        let constraints = Constraints::new(Arc::clone(tokenizer), Arc::clone(end_tokens));
+        let constraint = constraints.compile(&request.answer_format).unwrap();
+        Drawing { sampler: Recipe::greedy().sampler(), answer: None, constraint }
     }
 
     /// Holds the model's next step back until all are submitted, so that they share steps on any machine.
@@ -141,6 +150,8 @@ struct Outcome {
     reasoning: String,
     answer: String,
     pieces: Vec<String>,
+    calls: Vec<ToolCall>,
+    tokens: Vec<TokenLogprobs>,
     end: Option<Result<Finish, EngineError>>,
 }
 
@@ -167,6 +178,8 @@ fn read(mut generation: Generation) -> Outcome {
                 outcome.answer.push_str(&text);
                 outcome.pieces.push(text);
             }
+            Event::ToolCall(call) => outcome.calls.push(call),
+            Event::Token(token) => outcome.tokens.push(token),
             Event::Finished(finish) => outcome.end = Some(Ok(finish)),
             Event::Failed(error) => outcome.end = Some(Err(error)),
         }
@@ -222,6 +235,114 @@ fn with_thinking_off_the_markers_cannot_be_drawn() {
     let outcome = Setup::script(script("<think></think>")).start().run(direct(4));
     assert_eq!(outcome.reasoning, "");
     assert!(!outcome.finish().closed_thinking);
+}
+
+fn with_tools(request: Request) -> Request {
+    let chat = Chat { tools: Some(serde_json::json!([{"name": "f"}])), ..request.chat };
+    Request { chat, ..request }
+}
+
+const CALL: &str = "<tool_call>\n{\"name\": \"f\", \"arguments\": {\"a\": 1}}\n</tool_call>";
+
+#[test]
+fn calls_are_taken_out_of_an_answer_whose_chat_has_tools() {
+    let text = format!("I look.\n{CALL}\n{CALL}<|im_end|>");
+    let outcome = Setup::script(script(&text)).start().run(with_tools(direct(300)));
+    assert_eq!(outcome.answer, "I look.");
+    let call = ToolCall { name: "f".to_owned(), arguments: "{\"a\":1}".to_owned() };
+    assert_eq!(outcome.calls, [call.clone(), call.clone()]);
+    assert_eq!(outcome.finish().reason, FinishReason::ToolCalls);
+
+    let one = Request { one_call: true, ..with_tools(direct(300)) };
+    assert_eq!(Setup::script(script(&text)).start().run(one).calls, [call]);
+
+    let outcome = Setup::script(script(&text)).start().run(direct(300));
+    assert_eq!(
+        (outcome.answer, outcome.calls),
+        (format!("I look.\n{CALL}\n{CALL}"), vec![]),
+        "no tools, no calls"
+    );
+}
+
+#[test]
+fn a_call_cut_off_by_the_limit_is_shown_as_text() {
+    let outcome = Setup::script(script(CALL)).start().run(with_tools(direct(script(CALL).len() - 9)));
+    assert!(CALL.starts_with(&outcome.answer) && !outcome.answer.is_empty(), "{}", outcome.answer);
+    assert_eq!(outcome.finish().reason, FinishReason::Length);
+}
+
+#[test]
+fn a_format_holds_the_answer_and_leaves_thinking_free() {
+    let format =
+        AnswerFormat::Json(serde_json::json!({"type": "object", "properties": {"x": {"type": "integer"}}}));
+    let held = |request| Request { answer_format: format.clone(), ..request };
+    // It ends with the object, though the script would go on.
+    let stage = Setup::script(script("<think>\nI {add.\n</think>{\"x\": 4} and so on")).start();
+    let outcome = stage.run(held(thinking(100)));
+    assert_eq!((outcome.reasoning.as_str(), outcome.answer.as_str()), ("I {add.", "{\"x\": 4}"));
+    assert_eq!(outcome.finish().reason, FinishReason::Stop);
+    let gap = script("\n\n").len();
+    let written = script("<think>\nI {add.\n</think>{\"x\": 4}").len();
+    assert_eq!(outcome.finish().completion_tokens, written + gap);
+    // What the format does not admit cannot be drawn, thinking or not.
+    for request in [thinking(50), direct(50)] {
+        let yes = AnswerFormat::Grammar("start: \"yes\"".to_owned());
+        let outcome =
+            Setup::script(script("It is 4.")).start().run(Request { answer_format: yes, ..request });
+        assert_eq!((outcome.answer.as_str(), outcome.reasoning.as_str()), ("yes", ""));
+    }
+    // A limit cuts it like any answer.
+    let outcome = Setup::script(script("{\"x\": 123456789")).start().run(held(direct(5)));
+    assert_eq!(outcome.finish().reason, FinishReason::Length);
+}
+
+#[test]
+fn tokens_of_the_answer_are_reported_with_those_they_beat() {
+    let stage = Setup::script(script("<think>\nI add.\n</think>It is 4.<|im_end|>")).start();
+    let outcome = stage.run(Request { logprobs: Some(2), ..thinking(100) });
+    let bytes: Vec<u8> = outcome.tokens.iter().flat_map(|token| token.drawn.bytes.clone()).collect();
+    assert_eq!(
+        String::from_utf8(bytes).unwrap(),
+        "It is 4.",
+        "the end has no bytes, reasoning is not reported"
+    );
+    for token in &outcome.tokens {
+        assert_eq!(token.likeliest.len(), 2);
+        assert_eq!(token.likeliest[0], token.drawn, "greedy");
+        assert!(token.likeliest[1].logprob < token.drawn.logprob && token.drawn.logprob <= 0.0);
+    }
+    assert!(stage.run(thinking(100)).tokens.is_empty(), "not asked for");
+}
+
+#[test]
+fn groups_take_turns_and_urgent_requests_go_first_in_theirs() {
+    let stage =
+        Setup { options: Options { max_running: 1, ..Options::default() }, ..Setup::script(vec![]) }.start();
+    let asks = |group, priority| Request { group, priority, ..direct(3) };
+    // Its reader does not read yet, so it keeps the only place until the others have come.
+    let mut first = stage.submit(20, Request { group: 3, ..direct(500) }).unwrap();
+    first.blocking_next();
+    // Prompts of different lengths tell whose turn each step was.
+    let others =
+        stage.submit_together([(10, asks(1, 0)), (11, asks(1, 0)), (12, asks(1, -1)), (13, asks(2, 0))]);
+    read(first).finish();
+    others.map(read).iter().for_each(|outcome| {
+        outcome.finish();
+    });
+    let prompts: Vec<usize> =
+        stage.steps.lock().unwrap().iter().flatten().copied().filter(|tokens| *tokens >= 10).collect();
+    assert_eq!(prompts, [20, 12, 13, 10, 11], "the urgent one, then the other group's");
+}
+
+#[test]
+fn a_loop_is_reported() {
+    let looped = |text: &str| {
+        let outcome = Setup::script(script(text)).start().run(direct(script(text).len()));
+        outcome.finish().repetition.map(|repetition| repetition.period)
+    };
+    let passage = " ab cd";
+    assert_eq!(looped(&passage.repeat(40)), Some(script(passage).len()));
+    assert_eq!(looped("one two three"), None);
 }
 
 const SENTENCE: &str = "\n\nConsidering the limited time by the user, I have to give the solution based on the \

@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 
+use llguidance::toktrie::SimpleVob;
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
@@ -138,24 +139,58 @@ pub(crate) struct Sampler {
     written: HashMap<u32, u32>,
 }
 
+/// What may not be drawn.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Veto<'a> {
+    /// Never these.
+    pub(crate) banned: &'a [u32],
+    /// Only these, and those of [`Veto::beside`].
+    pub(crate) only: Option<&'a SimpleVob>,
+    /// Allowed whatever `only` says.
+    pub(crate) beside: Option<u32>,
+}
+
+impl Veto<'_> {
+    fn apply(&self, logits: &mut [f32]) {
+        if let Some(only) = self.only {
+            let beside = self.beside.and_then(|token| Some((token, *logits.get(token as usize)?)));
+            // Ids beyond the mask have no text, so no format admits them.
+            for (token, logit) in (0..).zip(logits.iter_mut()) {
+                if token as usize >= only.len() || !only.is_allowed(token) {
+                    *logit = f32::NEG_INFINITY;
+                }
+            }
+            if let Some((token, logit)) = beside {
+                logits[token as usize] = logit;
+            }
+        }
+        for token in self.banned {
+            logits[*token as usize] = f32::NEG_INFINITY;
+        }
+    }
+}
+
 impl Sampler {
-    /// Draws one token from `logits` (vocab). `prompt` counts for the repetition penalty; `banned` is never drawn.
+    /// Draws one token from `logits` (vocab). `prompt` counts for the repetition penalty.
     pub(crate) fn draw(
         &mut self,
         logits: &mut [f32],
         prompt: &[u32],
-        banned: &[u32],
+        veto: Veto<'_>,
     ) -> Result<u32, EngineError> {
         if logits.is_empty() || !logits.iter().all(|logit| logit.is_finite()) {
             return Err(EngineError::NotFinite);
         }
         self.penalise(logits, prompt);
-        for token in banned {
-            logits[*token as usize] = f32::NEG_INFINITY;
-        }
+        veto.apply(logits);
         let token = if self.recipe.temperature == 0.0 { most_likely(logits) } else { self.pick(logits) };
         *self.written.entry(token).or_default() += 1;
         Ok(token)
+    }
+
+    /// From here on draws by another recipe; what was drawn counts on.
+    pub(crate) fn follow(&mut self, recipe: Recipe) {
+        self.recipe = recipe;
     }
 
     fn penalise(&self, logits: &mut [f32], prompt: &[u32]) {
@@ -191,6 +226,14 @@ impl Sampler {
     }
 }
 
+/// The logarithms of softmax: each logit less the logarithm of their exponentials' sum.
+pub(crate) fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let highest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let sum: f64 = logits.iter().map(|logit| f64::from(logit - highest).exp()).sum();
+    let shift = highest + sum.ln() as f32;
+    logits.iter().map(|logit| logit - shift).collect()
+}
+
 /// The lowest id wins a tie, so that runs repeat.
 fn most_likely(logits: &[f32]) -> u32 {
     let mut best = 0;
@@ -203,7 +246,7 @@ fn most_likely(logits: &[f32]) -> u32 {
 }
 
 /// The `keep` most likely tokens, most likely first; all of them for zero.
-fn top(logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
+pub(crate) fn top(logits: &[f32], keep: usize) -> Vec<(u32, f32)> {
     let mut candidates: Vec<(u32, f32)> = (0..).zip(logits.iter().copied()).collect();
     // Ties go to the lower id, so that the same logits always give the same candidates.
     let order = |left: &(u32, f32), right: &(u32, f32)| right.1.total_cmp(&left.1).then(left.0.cmp(&right.0));
@@ -251,7 +294,7 @@ mod tests {
         (0..count as u64)
             .map(|seed| {
                 let mut sampler = Recipe { seed: Some(seed), ..recipe.clone() }.sampler();
-                sampler.draw(&mut logits.to_vec(), &[], &[]).unwrap()
+                sampler.draw(&mut logits.to_vec(), &[], Veto::default()).unwrap()
             })
             .collect()
     }
@@ -298,12 +341,26 @@ mod tests {
 
     #[test]
     fn temperature_zero_takes_the_most_likely_and_the_lower_of_equals() {
-        assert_eq!(sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 3.0], &[], &[]).unwrap(), 1);
+        assert_eq!(sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 3.0], &[], Veto::default()).unwrap(), 1);
     }
 
     #[test]
-    fn banned_tokens_are_never_drawn() {
-        assert_eq!(sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 2.0], &[], &[1]).unwrap(), 2);
+    fn what_is_vetoed_is_never_drawn() {
+        let draw = |veto| sampler(Recipe::greedy()).draw(&mut [1.0, 3.0, 2.0, 0.5], &[], veto).unwrap();
+        assert_eq!(draw(Veto { banned: &[1], ..Veto::default() }), 2);
+        let mut only = SimpleVob::alloc(3);
+        only.allow_token(0);
+        assert_eq!(draw(Veto { only: Some(&only), ..Veto::default() }), 0);
+        assert_eq!(draw(Veto { only: Some(&only), beside: Some(2), ..Veto::default() }), 2);
+        assert_eq!(draw(Veto { only: Some(&only), beside: Some(3), ..Veto::default() }), 0, "less likely");
+    }
+
+    #[test]
+    fn probabilities_of_a_row_sum_to_one() {
+        let logprobs = log_softmax(&[100.0, 99.0, -100.0]);
+        let sum: f32 = logprobs.iter().map(|logprob| logprob.exp()).sum();
+        assert!((sum - 1.0).abs() < 1e-5, "{sum}"); // a logit of 100 carries an error of 4e-6
+        assert!((logprobs[0] - logprobs[1] - 1.0).abs() < 1e-5);
     }
 
     #[test]
@@ -333,17 +390,18 @@ mod tests {
     fn penalties_push_repeated_tokens_down() {
         let recipe = Recipe { frequency_penalty: 0.6, ..Recipe::greedy() };
         let mut sampler = sampler(recipe);
-        let drawn: Vec<u32> = (0..3).map(|_| sampler.draw(&mut [1.0, 0.5], &[], &[]).unwrap()).collect();
+        let drawn: Vec<u32> =
+            (0..3).map(|_| sampler.draw(&mut [1.0, 0.5], &[], Veto::default()).unwrap()).collect();
         assert_eq!(drawn, [0, 1, 0]);
         let recipe = Recipe { repetition_penalty: 4.0, ..Recipe::greedy() };
-        assert_eq!(recipe.sampler().draw(&mut [1.0, 0.5], &[0], &[]).unwrap(), 1);
+        assert_eq!(recipe.sampler().draw(&mut [1.0, 0.5], &[0], Veto::default()).unwrap(), 1);
     }
 
     #[test]
     fn the_same_seed_draws_the_same_tokens() {
         let run = |seed| {
             let mut sampler = Recipe { seed: Some(seed), ..NEUTRAL }.sampler();
-            (0..20).map(|_| sampler.draw(&mut [0.0; 50], &[], &[]).unwrap()).collect::<Vec<_>>()
+            (0..20).map(|_| sampler.draw(&mut [0.0; 50], &[], Veto::default()).unwrap()).collect::<Vec<_>>()
         };
         assert_eq!(run(7), run(7));
         assert_ne!(run(7), run(8));
@@ -352,7 +410,7 @@ mod tests {
     #[test]
     fn broken_logits_are_an_error() {
         for broken in [f32::NAN, f32::INFINITY] {
-            let drawn = sampler(NEUTRAL).draw(&mut [0.0, broken], &[], &[]);
+            let drawn = sampler(NEUTRAL).draw(&mut [0.0, broken], &[], Veto::default());
             assert_eq!(drawn, Err(EngineError::NotFinite));
         }
     }

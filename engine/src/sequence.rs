@@ -13,14 +13,19 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use llguidance::toktrie::SimpleVob;
+
 use crate::cache::KvCache;
+use crate::constraint::Constraint;
 use crate::experts::ExpertUse;
 use crate::model::{GateRecord, Span, Wanted};
 use crate::prefix::PrefixIndex;
-use crate::request::{EngineError, Event, Finish, FinishReason, Request};
-use crate::sampler::Sampler;
+use crate::repetition;
+use crate::request::{EngineError, Event, Finish, FinishReason, Request, TokenLogprob, TokenLogprobs};
+use crate::sampler::{Recipe, Sampler, Veto, log_softmax, top};
 use crate::stream::{StopMatcher, Trimmer, Utf8Stream};
 use crate::tokenizer::Tokenizer;
+use crate::tools::{CallFinder, Piece};
 
 /// Qwen's closing sentence, with the line breaks around it that its code adds.
 const CLOSING: &str = "\n\nConsidering the limited time by the user, I have to give the solution based on the \
@@ -78,9 +83,13 @@ pub(crate) struct Limits {
     budget: Option<usize>,
     reserve_answer: usize,
     group: u64,
+    priority: i64,
     read_all: bool,
     trace_experts: usize,
     stop: Vec<String>,
+    logprobs: Option<usize>,
+    calls_tools: bool,
+    one_call: bool,
 }
 
 impl Limits {
@@ -91,11 +100,24 @@ impl Limits {
             budget: request.thinking_budget,
             reserve_answer: request.reserve_answer,
             group: request.group,
+            priority: request.priority,
             read_all: request.read_all,
             trace_experts: request.trace_experts,
             stop: request.stop.clone(),
+            logprobs: request.logprobs,
+            calls_tools: request.chat.tools.is_some(),
+            one_call: request.one_call,
         }
     }
+}
+
+/// How a sequence's tokens are drawn.
+pub(crate) struct Drawing {
+    pub(crate) sampler: Sampler,
+    /// Takes over where an answer begins after thinking.
+    pub(crate) answer: Option<Recipe>,
+    /// What the answer is held to.
+    pub(crate) constraint: Option<Constraint>,
 }
 
 /// What belongs to the model rather than to the request.
@@ -114,7 +136,7 @@ pub(crate) struct Sequence {
     /// Tokens of the prompt that others had read.
     cached_tokens: Option<usize>,
     cache: KvCache,
-    sampler: Sampler,
+    drawing: Drawing,
     limits: Limits,
     vocabulary: Vocabulary,
     phase: Phase,
@@ -123,6 +145,7 @@ pub(crate) struct Sequence {
     reasoning_tokens: usize,
     budget_exhausted: bool,
     closed_thinking: bool,
+    repetition: repetition::Watch,
     experts: ExpertUse,
     /// Positions whose experts are counted.
     counted: usize,
@@ -135,6 +158,10 @@ struct Text {
     bytes: Utf8Stream,
     reasoning: Trimmer,
     stops: StopMatcher,
+    /// Looks for calls where the chat has tools.
+    calls: Option<CallFinder>,
+    /// A call was found.
+    called: bool,
     /// An answer after a thinking block begins with line breaks that belong to the block.
     answer_begun: bool,
 }
@@ -144,18 +171,24 @@ impl Sequence {
         prompt: Vec<u32>,
         phase: Phase,
         cache: KvCache,
-        sampler: Sampler,
+        drawing: Drawing,
         limits: Limits,
         vocabulary: Vocabulary,
     ) -> Sequence {
-        let stops = StopMatcher::new(limits.stop.clone());
-        let answer_begun = vocabulary.thinking.is_none();
+        let text = Text {
+            bytes: Utf8Stream::default(),
+            reasoning: Trimmer::default(),
+            stops: StopMatcher::new(limits.stop.clone()),
+            calls: limits.calls_tools.then(CallFinder::default),
+            called: false,
+            answer_begun: vocabulary.thinking.is_none(),
+        };
         Sequence {
             prompt_tokens: prompt.len(),
             cached_tokens: None,
             tokens: prompt,
             cache,
-            sampler,
+            drawing,
             limits,
             vocabulary,
             phase,
@@ -163,15 +196,24 @@ impl Sequence {
             reasoning_tokens: 0,
             budget_exhausted: false,
             closed_thinking: false,
+            repetition: repetition::Watch::default(),
             experts: ExpertUse::default(),
             counted: 0,
-            text: Text { bytes: Utf8Stream::default(), reasoning: Trimmer::default(), stops, answer_begun },
+            text,
             finished: None,
         }
     }
 
     pub(crate) fn prompt_tokens(&self) -> usize {
         self.prompt_tokens
+    }
+
+    pub(crate) fn group(&self) -> u64 {
+        self.limits.group
+    }
+
+    pub(crate) fn priority(&self) -> i64 {
+        self.limits.priority
     }
 
     /// Takes over what others have read of the same text.
@@ -237,17 +279,35 @@ impl Sequence {
     pub(crate) fn advance(&mut self, logits: &mut [f32]) -> Result<Vec<Event>, EngineError> {
         // The embedding may be padded beyond the vocabulary; those rows stand for nothing.
         let known = self.vocabulary.tokenizer.size().min(logits.len());
-        let banned = self.banned();
-        let prompt = &self.tokens[..self.prompt_tokens];
-        let token = self.sampler.draw(&mut logits[..known], prompt, &banned)?;
+        let logits = &mut logits[..known];
+        let wants_logprobs = self.limits.logprobs.is_some() && self.phase != Phase::Reasoning;
+        let logprobs = wants_logprobs.then(|| log_softmax(logits));
+        let token = self.draw(logits)?;
         self.completed += 1;
         let mut events = Vec::new();
-        self.accept(token, &mut events);
+        self.accept(token, &mut events)?;
+        if let Some(logprobs) = logprobs.filter(|_| self.phase == Phase::Answer) {
+            self.show_token(token, &logprobs, &mut events);
+        }
         self.enforce_limits(&mut events);
         if let Some((reason, stop)) = self.finished.clone() {
             events.push(Event::Finished(self.finish(reason, stop)));
         }
         Ok(events)
+    }
+
+    fn draw(&mut self, logits: &mut [f32]) -> Result<u32, EngineError> {
+        let banned = self.banned();
+        let only = self.allowed_by_format()?;
+        let opens = self.vocabulary.thinking.as_ref().filter(|_| self.phase == Phase::Opening);
+        let veto = Veto { banned: &banned, only: only.as_ref(), beside: opens.map(|thinking| thinking.open) };
+        self.drawing.sampler.draw(logits, &self.tokens[..self.prompt_tokens], veto)
+    }
+
+    /// The tokens that the answer's format admits now; `None` for all.
+    fn allowed_by_format(&mut self) -> Result<Option<SimpleVob>, EngineError> {
+        let constraint = self.drawing.constraint.as_mut().filter(|_| self.phase != Phase::Reasoning);
+        constraint.map(Constraint::allowed).transpose()
     }
 
     /// The markers that may not be drawn now.
@@ -261,21 +321,28 @@ impl Sequence {
     }
 
     /// Moves between phases, or adds the token's text.
-    fn accept(&mut self, token: u32, events: &mut Vec<Event>) {
+    fn accept(&mut self, token: u32, events: &mut Vec<Event>) -> Result<(), EngineError> {
         if self.vocabulary.end_tokens.contains(&token) {
-            return self.stop(FinishReason::Stop, None, events);
+            self.stop(FinishReason::Stop, None, events);
+            return Ok(());
         }
         self.tokens.push(token);
+        self.repetition.push(token);
         let marker = self.vocabulary.thinking.as_ref().map(|thinking| (thinking.open, thinking.close));
         match (self.phase, marker) {
             (Phase::Opening, Some((open, _))) if token == open => self.phase = Phase::Reasoning,
-            (Phase::Reasoning, Some((_, close))) if token == close => self.close_thinking(),
-            (Phase::Reasoning, _) => self.reason(token, events),
-            (Phase::Opening | Phase::Answer, _) => {
-                self.phase = Phase::Answer;
-                self.answer(token, events);
+            (Phase::Reasoning, Some((_, close))) if token == close => {
+                self.begin_answer();
+                self.lead_into_format();
             }
+            (Phase::Reasoning, _) => self.reason(token, events),
+            (Phase::Opening, _) => {
+                self.begin_answer();
+                self.answer(token, events)?;
+            }
+            (Phase::Answer, _) => self.answer(token, events)?,
         }
+        Ok(())
     }
 
     fn reason(&mut self, token: u32, events: &mut Vec<Event>) {
@@ -289,22 +356,90 @@ impl Sequence {
         emit(events, Event::Reasoning(text));
     }
 
-    fn answer(&mut self, token: u32, events: &mut Vec<Event>) {
+    fn answer(&mut self, token: u32, events: &mut Vec<Event>) -> Result<(), EngineError> {
+        let complete = match &mut self.drawing.constraint {
+            Some(constraint) => constraint.accept(token)?,
+            None => false,
+        };
+        self.show_answer(token, events);
+        if complete && self.finished.is_none() {
+            self.stop(FinishReason::Stop, None, events);
+        }
+        Ok(())
+    }
+
+    fn show_answer(&mut self, token: u32, events: &mut Vec<Event>) {
         let mut text = self.text.bytes.push(&self.vocabulary.tokenizer.token_bytes(token));
         if !self.text.answer_begun {
             text = text.trim_start_matches('\n').to_owned();
             self.text.answer_begun = !text.is_empty();
         }
         let (text, stop) = self.text.stops.push(&text);
-        emit(events, Event::Answer(text));
-        if stop.is_some() {
+        self.show_safe(&text, events);
+        let has_its_call = self.limits.one_call && self.text.called;
+        if stop.is_some() || has_its_call {
             self.stop(FinishReason::Stop, stop, events);
         }
     }
 
-    fn close_thinking(&mut self) {
+    /// Emits text that no stop string will take back, calls apart.
+    fn show_safe(&mut self, text: &str, events: &mut Vec<Event>) {
+        let pieces = match &mut self.text.calls {
+            Some(calls) => calls.push(text),
+            None => vec![Piece::Text(text.to_owned())],
+        };
+        pieces.into_iter().for_each(|piece| self.show_piece(piece, events));
+    }
+
+    fn show_piece(&mut self, piece: Piece, events: &mut Vec<Event>) {
+        match piece {
+            // Whoever wants one call is not shown a second that came in the same token.
+            Piece::Call(_) if self.limits.one_call && self.text.called => {}
+            Piece::Call(call) => {
+                self.text.called = true;
+                emit(events, Event::ToolCall(call));
+            }
+            Piece::Text(text) => emit(events, Event::Answer(text)),
+        }
+    }
+
+    fn show_token(&self, token: u32, logprobs: &[f32], events: &mut Vec<Event>) {
+        let tokenizer = &self.vocabulary.tokenizer;
+        let describe = |(id, logprob): (u32, f32)| TokenLogprob {
+            text: tokenizer.token_text(id),
+            bytes: tokenizer.token_bytes(id),
+            logprob,
+        };
+        let likeliest = match self.limits.logprobs {
+            None | Some(0) => Vec::new(), // zero would keep all
+            Some(wanted) => top(logprobs, wanted),
+        };
+        events.push(Event::Token(TokenLogprobs {
+            drawn: describe((token, logprobs[token as usize])),
+            likeliest: likeliest.into_iter().map(describe).collect(),
+        }));
+    }
+
+    fn begin_answer(&mut self) {
         self.phase = Phase::Answer;
         self.text.bytes.discard();
+        if let Some(recipe) = self.drawing.answer.take() {
+            self.drawing.sampler.follow(recipe);
+        }
+    }
+
+    /// A format has no room for the line break that models write between thinking and answer. Written for them, it keeps
+    /// the answer's beginning where they expect it.
+    fn lead_into_format(&mut self) {
+        let Some(thinking) = self.vocabulary.thinking.as_ref().filter(|_| self.drawing.constraint.is_some())
+        else {
+            return;
+        };
+        let gap = &thinking.bare_closing[1..];
+        if self.room() > gap.len() {
+            self.tokens.extend(gap);
+            self.completed += gap.len();
+        }
     }
 
     /// After every token: is the request, or its thinking, at an end?
@@ -356,14 +491,21 @@ impl Sequence {
         }
         self.tokens.extend(closing);
         self.completed += closing.len();
-        self.close_thinking();
+        self.begin_answer();
     }
 
     fn stop(&mut self, reason: FinishReason, stop: Option<String>, events: &mut Vec<Event>) {
-        if stop.is_none() && self.phase == Phase::Answer {
-            emit(events, Event::Answer(self.text.stops.flush()));
+        if self.phase == Phase::Answer {
+            if stop.is_none() {
+                let held = self.text.stops.flush();
+                self.show_safe(&held, events);
+            }
+            if let Some(piece) = self.text.calls.as_mut().and_then(CallFinder::finish) {
+                self.show_piece(piece, events);
+            }
         }
-        self.finished = Some((reason, stop));
+        let waits_for_tools = self.text.called && reason == FinishReason::Stop;
+        self.finished = Some((if waits_for_tools { FinishReason::ToolCalls } else { reason }, stop));
     }
 
     fn finish(&self, reason: FinishReason, stop_sequence: Option<String>) -> Finish {
@@ -377,6 +519,7 @@ impl Sequence {
             completion_tokens: self.completed,
             budget_exhausted: self.budget_exhausted,
             closed_thinking: self.closed_thinking,
+            repetition: self.repetition.found(),
             experts: (!self.experts.layers.is_empty()).then(|| self.experts.clone()),
         }
     }

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{ConfigFile, ModelConfig};
 use crate::gguf::{self, Gguf};
+use crate::prompt::Template;
 use crate::sampler::ModeDefaults;
 use crate::shards::{Safetensors, parse_index};
 use crate::tensor::{Matrix, Stored};
@@ -253,6 +254,11 @@ impl Checkpoint {
             file: TOKENIZER_CONFIG.to_owned(),
             reason: "holds no chat_template, and there is no chat_template.jinja".to_owned(),
         })
+    }
+
+    /// Does the model's chat template render tools?
+    pub fn takes_tools(&self) -> Result<bool, LoadError> {
+        Ok(Template::from_checkpoint(self, std::iter::empty())?.takes_tools())
     }
 
     /// The text of `bos_token` or `eos_token`, where the files name one.

@@ -360,6 +360,7 @@ fn ask(engine: &Engine, prompt: &str, thinking: bool) -> String {
         match event {
             Event::Reasoning(more) | Event::Answer(more) => text.push_str(&more),
             Event::Finished(_) => break,
+            Event::ToolCall(_) | Event::Token(_) => panic!("not asked for"),
             Event::Failed(error) => panic!("{error}"),
         }
     }

@@ -40,6 +40,7 @@ fn run(engine: &Engine, request: Request) -> (String, String, Finish) {
                 assert_eq!(generation.blocking_next(), None);
                 return (reasoning, answer, finish);
             }
+            Event::ToolCall(_) | Event::Token(_) => panic!("not asked for"),
             Event::Failed(error) => panic!("{error}"),
         }
     }

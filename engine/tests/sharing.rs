@@ -32,6 +32,7 @@ fn read(mut generation: Generation) -> Result<(String, Finish), EngineError> {
         match generation.blocking_next().unwrap() {
             Event::Reasoning(more) | Event::Answer(more) => text.push_str(&more),
             Event::Finished(finish) => return Ok((text, finish)),
+            Event::ToolCall(_) | Event::Token(_) => panic!("not asked for"),
             Event::Failed(error) => return Err(error),
         }
     }

@@ -9,7 +9,6 @@ mod stream;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use axum::Router;
 use axum::body::Body;
@@ -23,6 +22,7 @@ use subtle::ConstantTimeEq;
 
 use crate::app::App;
 use crate::config::digest;
+use crate::id::unique;
 use crate::record::Caller;
 
 pub use error::ApiError;
@@ -110,15 +110,7 @@ fn request_id(headers: &HeaderMap) -> String {
         (1..=64).contains(&id.len())
             && id.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
     };
-    own.filter(plain).map_or_else(new_id, str::to_owned)
-}
-
-/// Unique in this process and, by the random part, very likely beyond.
-fn new_id() -> String {
-    use std::hash::{BuildHasher, Hasher, RandomState};
-    static COUNT: AtomicU64 = AtomicU64::new(0);
-    let random = RandomState::new().build_hasher().finish();
-    format!("{random:016x}{:04x}", COUNT.fetch_add(1, Ordering::Relaxed) & 0xffff)
+    own.filter(plain).map_or_else(unique, str::to_owned)
 }
 
 fn shown_path(request: &Request<Body>) -> String {

@@ -184,6 +184,7 @@ fn check_fields(fields: &Map<String, Value>) -> Result<(), BadRequest> {
         |value| value.as_u64().is_some_and(|n| (1..=8).contains(&n)),
         "a whole number from 1 to 8",
     )?;
+    check(fields, "priority", Value::is_i64, "a whole number")?;
     check(fields, "seed", |value| value.is_i64() || value.is_u64(), "a whole number")?;
     check(fields, "stream", Value::is_boolean, "true or false")?;
     check(fields, "include_reasoning", Value::is_boolean, "true or false")?;

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use thinkgate_engine::Options;
 use thinkgate_engine::weights::Checkpoint;
 
 use super::Environment;
@@ -23,6 +24,8 @@ pub struct Model {
     pub languages: Vec<String>,
     /// Where it runs.
     pub source: Source,
+    /// How much the built-in engine may take on for it; of no matter to an upstream.
+    pub engine: Options,
 }
 
 /// Where a model runs.
@@ -162,6 +165,7 @@ pub(super) fn embedded_pair() -> Vec<Model> {
             shape: Some(entry.shape.clone()),
             languages: Vec::new(),
             source: Source::Embedded(&entry.name),
+            engine: Options::default(),
         })
         .collect()
 }
@@ -222,14 +226,35 @@ fn read_model(
             .and_then(|tokens| u32::try_from(tokens).ok())
             .or(shape.as_ref().map(|shape| shape.context_length)),
         thinking: section.one_of("thinking", ABILITIES).unwrap_or_default(),
-        // The built-in engine renders tools into the prompt but does not read calls out of the answer.
-        tools: section.boolean("tools").unwrap_or(matches!(source, Some(Source::Upstream(_)))),
+        tools: section.boolean("tools").unwrap_or_else(|| source.as_ref().is_some_and(takes_tools)),
         vision: section.boolean("vision").unwrap_or(false),
         skill: read_skill(section).or(entry.and_then(|entry| entry.skill)),
         price: section.number("price", 0.0, 1e6),
     };
     check_profile(section, &profile, source.as_ref());
-    Some(Model { profile, shape, languages: section.strings("languages"), source: source? })
+    let engine = read_engine(section, source.as_ref());
+    Some(Model { profile, shape, languages: section.strings("languages"), source: source?, engine })
+}
+
+fn read_engine(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Options {
+    let defaults = Options::default();
+    if !section.has("engine") {
+        return defaults;
+    }
+    if matches!(source, Some(Source::Upstream(_))) {
+        section.fault("engine", "is for models of the built-in engine; this one runs elsewhere");
+    }
+    let section = section.section("engine");
+    let count =
+        |key, least, most| section.integer(key, least, most).and_then(|count| usize::try_from(count).ok());
+    let options = Options {
+        max_running: count("max_running", 1, 1024).unwrap_or(defaults.max_running),
+        max_waiting: count("max_waiting", 0, 1 << 20).unwrap_or(defaults.max_waiting),
+        threads: count("threads", 1, 1024),
+        cache_bytes: count("cache_bytes", 1 << 20, 1 << 50),
+    };
+    section.refuse_unknown();
+    options
 }
 
 /// A name must survive a header and never be mistaken for an alias.
@@ -397,6 +422,17 @@ fn shape_of(section: &Section<'_, '_, '_>, source: Option<&Source>, entry: Optio
             section.fault("path", error.to_string());
             None
         }
+    }
+}
+
+/// Upstreams are taken to know tools; what we run ourselves says so in its chat template.
+fn takes_tools(source: &Source) -> bool {
+    match source {
+        Source::Upstream(_) => true,
+        Source::Path(path) => {
+            Checkpoint::open(path).and_then(|checkpoint| checkpoint.takes_tools()).unwrap_or(false)
+        }
+        Source::Embedded(_) => false,
     }
 }
 

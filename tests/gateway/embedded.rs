@@ -43,9 +43,10 @@ async fn what_the_engine_does_not_do_is_refused() {
     let gateway = Gateway::start("").await;
     for (field, value) in [
         ("n", json!(2)),
-        ("logprobs", json!(true)),
+        ("top_logprobs", json!(3)),
         ("tools", json!([{"type": "function", "function": {"name": "f"}}])),
-        ("response_format", json!({"type": "json_object"})),
+        ("response_format", json!({"type": "json_schema", "json_schema": {"schema": {"type": "bird"}}})),
+        ("answer_sampling", json!({"temperature": "cold"})),
     ] {
         let mut body = ask("hi");
         body[field] = value;
@@ -53,6 +54,103 @@ async fn what_the_engine_does_not_do_is_refused() {
         assert_eq!(response.status(), 400, "{field}");
         assert_eq!(json_of(response).await["error"]["param"], field);
     }
+}
+
+#[tokio::test]
+async fn an_answer_is_held_to_its_schema_after_free_thinking() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask("What is 17 + 25?");
+    let schema = json!({
+        "type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": false
+    });
+    body["response_format"] =
+        json!({"type": "json_schema", "json_schema": {"name": "sum", "schema": schema}});
+    body["answer_sampling"] = json!({"temperature": 0});
+    for thinking in [true, false] {
+        body["enable_thinking"] = thinking.into();
+        let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+        let choice = &answer["choices"][0];
+        assert_eq!(choice["finish_reason"], "stop", "{answer}");
+        assert_eq!(choice["message"].get("reasoning_content").is_some(), thinking);
+        let content = choice["message"]["content"].as_str().expect("text");
+        let object: serde_json::Value = serde_json::from_str(content).expect("JSON");
+        assert!(
+            object["sum"].is_i64() && object.as_object().is_some_and(|object| object.len() == 1),
+            "{content}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn log_probabilities_cover_the_answer() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask_stream("What is 17 + 25?");
+    body["logprobs"] = true.into();
+    body["top_logprobs"] = 3.into();
+    let events = Events::of(gateway.chat(&body).send().await.expect("a response")).await;
+    let mut spelt = Vec::new();
+    for event in &events.events {
+        let tokens = event.pointer("/choices/0/logprobs/content").and_then(serde_json::Value::as_array);
+        for token in tokens.into_iter().flatten() {
+            assert!(token["logprob"].as_f64().is_some_and(|logprob| logprob <= 0.0), "{token}");
+            assert_eq!(token["top_logprobs"].as_array().map(Vec::len), Some(3), "{token}");
+            spelt.extend(token["bytes"].as_array().expect("bytes").iter().filter_map(|byte| byte.as_u64()));
+        }
+    }
+    let spelt: Vec<u8> = spelt.into_iter().map(|byte| u8::try_from(byte).expect("a byte")).collect();
+    let shown = events.joined("content");
+    assert_eq!(String::from_utf8(spelt).expect("text").trim_start(), shown);
+}
+
+/// A model whose chat template renders tools, as Qwen3's does.
+fn folder_with_tools() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a folder");
+    let shipped = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("models/pico-moe");
+    for file in shipped.read_dir().expect("the shipped model") {
+        let file = file.expect("a file");
+        std::fs::copy(file.path(), folder.path().join(file.file_name())).expect("copied");
+    }
+    let template = "{%- if tools %}{{- '<|im_start|>system\n' }}{% for tool in tools %}{{ tool | tojson }}{% endfor %}\
+        {{- '<|im_end|>\n' }}{% endif %}{% for message in messages %}{{- '<|im_start|>' + message.role + '\n' }}\
+        {{- message.content }}{{- '<|im_end|>\n' }}{% endfor %}{{- '<|im_start|>assistant\n' }}\
+        {%- if not enable_thinking %}{{- '<think>\n\n</think>\n\n' }}{% endif %}";
+    std::fs::write(folder.path().join("chat_template.jinja"), template).expect("written");
+    folder
+}
+
+#[tokio::test]
+async fn a_required_tool_is_called_with_arguments_that_fit() {
+    let folder = folder_with_tools();
+    let config = format!("[[models]]\nname = \"own\"\npath = {:?}\n", folder.path().display().to_string());
+    let gateway = Gateway::start(&config).await;
+    let parameters = json!({
+        "type": "object", "properties": {"a": {"type": "integer"}, "b": {"type": "integer"}},
+        "required": ["a", "b"], "additionalProperties": false
+    });
+    let mut body = ask("What is 17 + 25?");
+    body["tools"] = json!([{"type": "function", "function": {"name": "add", "parameters": parameters}}]);
+    body["tool_choice"] = "required".into();
+    let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    let choice = &answer["choices"][0];
+    assert_eq!(choice["finish_reason"], "tool_calls", "{answer}");
+    assert!(choice["message"]["content"].is_null());
+    let call = &choice["message"]["tool_calls"][0];
+    assert_eq!(call["function"]["name"], "add");
+    assert!(call["id"].as_str().is_some_and(|id| id.starts_with("call_")) && call.get("index").is_none());
+    let arguments = call["function"]["arguments"].as_str().expect("text");
+    let arguments: serde_json::Value = serde_json::from_str(arguments).expect("JSON");
+    assert!(arguments["a"].is_i64() && arguments["b"].is_i64(), "{arguments}");
+
+    body["stream"] = true.into();
+    let events = Events::of(gateway.chat(&body).send().await.expect("a response")).await;
+    let calls: Vec<_> =
+        events.events.iter().filter_map(|event| event.pointer("/choices/0/delta/tool_calls/0")).collect();
+    assert_eq!((calls.len(), &calls[0]["index"], &calls[0]["type"]), (1, &json!(0), &json!("function")));
+
+    body["tool_choice"] = "none".into();
+    body["stream"] = false.into();
+    let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    assert!(answer["choices"][0]["message"].get("tool_calls").is_none(), "{answer}");
 }
 
 #[tokio::test]

@@ -1,6 +1,7 @@
 """The official OpenAI client against the gateway, as an unmodified application would use it."""
 
 import asyncio
+import json
 
 import openai
 import pytest
@@ -36,6 +37,22 @@ def test_an_answer_in_one_piece(client):
     usage = answer.usage
     assert usage.total_tokens == usage.prompt_tokens + usage.completion_tokens
     assert 0 < usage.completion_tokens_details.reasoning_tokens <= usage.completion_tokens
+
+
+def test_a_schema_holds_the_answer_and_its_tokens_are_told(client):
+    schema = {"type": "object", "properties": {"sum": {"type": "integer"}}, "required": ["sum"], "additionalProperties": False}
+    answer = ask(
+        client,
+        response_format={"type": "json_schema", "json_schema": {"name": "sum", "schema": schema}},
+        logprobs=True,
+        top_logprobs=2,
+        extra_body={"enable_thinking": True, "answer_sampling": {"temperature": 0}},
+    )
+    choice = answer.choices[0]
+    assert list(json.loads(choice.message.content)) == ["sum"]
+    tokens = choice.logprobs.content
+    assert bytes(byte for token in tokens for byte in token.bytes).decode() == choice.message.content
+    assert all(len(token.top_logprobs) == 2 and token.logprob <= 0 for token in tokens)
 
 
 def test_a_stream_brings_reasoning_before_content(client):

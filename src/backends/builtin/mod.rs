@@ -1,0 +1,66 @@
+//! From a chat request to the built-in engine and back.
+
+mod reply;
+mod request;
+
+use thinkgate_engine as engine;
+
+use self::reply::{Watch, collect, steps_of};
+use self::request::{refused, request_of};
+use super::{Answer, BackendError, Call};
+
+/// A model that this process runs.
+pub struct Builtin {
+    name: String,
+    engine: engine::Engine,
+}
+
+impl Builtin {
+    /// The model `name`, already loaded.
+    #[must_use]
+    pub fn new(name: &str, engine: engine::Engine) -> Self {
+        Builtin { name: name.to_owned(), engine }
+    }
+
+    /// Queues the call and returns its steps, or the whole answer.
+    ///
+    /// # Errors
+    /// The request asks for something the engine does not do, or there is no room.
+    pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
+        let request = request_of(call, self.engine.info())?;
+        // Long prompts take long to tokenise, and other requests' events must not wait for that.
+        let engine = self.engine.clone();
+        let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
+        let generation = submitted
+            .map_err(|error| BackendError::Engine(error.to_string()))?
+            .map_err(|error| self.explain(error))?;
+        let watch = Watch::new(&self.name, &self.engine, call.experts.is_some());
+        if call.stream {
+            return Ok(Answer::Steps(steps_of(generation, watch)));
+        }
+        collect(generation, watch).await.map(Answer::Whole)
+    }
+
+    fn explain(&self, error: engine::SubmitError) -> BackendError {
+        use engine::SubmitError;
+        match error {
+            SubmitError::Prompt(reason) => {
+                refused("messages", format!("the chat template refuses it: {reason}"))
+            }
+            SubmitError::Invalid { field, value, reason } => {
+                refused(field, format!("{field}: {reason}, got {value}"))
+            }
+            // A tool that must be called is a format too.
+            SubmitError::Format(reason) => {
+                refused("response_format", format!("what the answer is held to cannot be enforced: {reason}"))
+            }
+            SubmitError::TooLong { tokens, context } => BackendError::Refused {
+                param: "messages".into(),
+                message: format!("the prompt has {tokens} tokens; {} holds {context}", self.name),
+                code: "context_length_exceeded",
+            },
+            SubmitError::Busy => BackendError::Busy(self.name.clone()),
+            SubmitError::Stopped => BackendError::Engine("it has stopped".into()),
+        }
+    }
+}
