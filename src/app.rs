@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use arc_swap::ArcSwap;
-use thinkgate_engine::{Engine, Options};
+use thinkgate_engine::Engine;
 use tokio::sync::{Semaphore, watch};
 
 use crate::backends::breaker::Breaker;
@@ -207,9 +207,9 @@ fn load(model: &Model, clients: &mut Clients) -> anyhow::Result<Backend> {
         }
         Source::Embedded(embedded) => {
             let files = embedded::files(embedded).context("no such embedded model")?;
-            Engine::load_embedded(files, Options::default())
+            Engine::load_embedded(files, model.engine)
         }
-        Source::Path(path) => Engine::open(path, Options::default()),
+        Source::Path(path) => Engine::open(path, model.engine),
     };
     let engine = engine.with_context(|| format!("model {name} does not load"))?;
     Ok(Backend::Builtin(Builtin::new(name, engine)))

@@ -134,3 +134,20 @@ fn the_example_is_valid_and_says_the_defaults() {
     assert_eq!(shown.listen, Config::default().listen);
     parse(&commented).unwrap_or_else(|error| panic!("with every example line in force: {error}"));
 }
+
+#[test]
+fn the_engines_limits_belong_to_models_that_it_runs() {
+    let local = |engine: &str| {
+        parse(&format!("[[models]]\nname = \"a\"\ncatalogue = \"pico-moe\"\nengine = {{ {engine} }}\n"))
+    };
+    let config = local("cache_bytes = 2097152, threads = 1").expect("valid");
+    let engine = config.models[0].engine;
+    assert_eq!((engine.cache_bytes, engine.threads, engine.max_running), (Some(2 << 20), Some(1), 8));
+    let error = local("cache_bytes = 5, thread = 2").expect_err("faulty").to_string();
+    assert!(error.contains("models[0].engine.cache_bytes: expected a whole number from 1048576"), "{error}");
+    assert!(error.contains("models[0].engine.thread: unknown key; did you mean threads?"), "{error}");
+    let elsewhere = "[[models]]\nname = \"b\"\nengine = { threads = 1 }\n\
+                     upstream = { url = \"http://127.0.0.1:9/v1\", dialect = \"vllm\", model_id = \"Qwen/Qwen3-8B\" }\n";
+    let error = parse(elsewhere).expect_err("faulty").to_string();
+    assert!(error.contains("models[0].engine: is for models of the built-in engine"), "{error}");
+}
