@@ -40,6 +40,7 @@ fn answer(mut generation: Generation) -> String {
             Event::Reasoning(_) => {}
             Event::Answer(text) => answer.push_str(&text),
             Event::Finished(_) => return answer.trim().to_owned(),
+            Event::ToolCall(_) | Event::Token(_) => panic!("not asked for"),
             Event::Failed(error) => panic!("{error}"),
         }
     }
@@ -81,5 +82,5 @@ fn the_dense_model_is_as_good_as_its_card_says() {
 
 #[test]
 fn the_moe_is_as_good_as_its_card_says() {
-    hold("pico-moe", 0.86, 0.37);
+    hold("pico-moe", 0.89, 0.34);
 }

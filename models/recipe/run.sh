@@ -3,7 +3,7 @@
 #
 #   models/recipe/run.sh [FOLDER FOR RUNS]
 #
-# Two processes of one thread each; about three hours on two cores. Writes the folder for runs, models/ and the engine's fixtures.
+# Two processes of one thread each; about three and a half hours on two cores. Writes the folder for runs, models/ and the engine's fixtures.
 set -euo pipefail
 mkdir -p "${1:-$(dirname "$0")/runs}"
 runs=$(cd "${1:-$(dirname "$0")/runs}" && pwd)
@@ -26,7 +26,7 @@ once "$runs/tokenizer.json" "$python" tokenizer.py "$runs/tokenizer.json"
 "$python" questions.py ../eval
 
 # The MoE on one core. On the other: the dense model, the MoE's dense twin, and the MoE stopped where the twin stops.
-train moe moe --tokens 26e6 --keep 3e6 16e6 & moe=$!
+train moe moe --tokens 36e6 --keep 3e6 16e6 & moe=$!
 trap 'pkill -P $moe; kill $moe' EXIT  # or an interrupted run would leave a second writer behind
 train dense dense --tokens 18e6
 train twin twin --tokens 4.6e6
