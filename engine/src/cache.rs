@@ -7,7 +7,10 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use half::f16;
+
 use crate::config::ModelConfig;
+use crate::kernels::HeadBlock;
 
 /// Positions in a block.
 pub(crate) const BLOCK: usize = 16;
@@ -22,17 +25,47 @@ impl BlockCount {
     }
 }
 
+/// How keys and values are kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// Half the memory, and half the reading while attending; eleven significant bits.
+    Half,
+    /// As computed, to compare with a reference.
+    #[default]
+    Full,
+}
+
+impl Precision {
+    fn bytes(self) -> usize {
+        match self {
+            Precision::Half => size_of::<f16>(),
+            Precision::Full => size_of::<f32>(),
+        }
+    }
+}
+
 /// Keys and values of [`BLOCK`] positions in all layers.
 #[derive(Debug)]
 pub(crate) struct Block {
-    values: Vec<f32>, // (layers, keys and values, kv_heads, BLOCK, head_dim)
+    numbers: Numbers,
     count: BlockCount,
 }
 
+/// (layers, kv_heads, keys and values, BLOCK * head_dim). Keys lie across, (head_dim, BLOCK); values (BLOCK, head_dim).
+#[derive(Debug)]
+enum Numbers {
+    Half(Vec<f16>),
+    Full(Vec<f32>),
+}
+
 impl Block {
-    fn new(size: usize, count: &BlockCount) -> Block {
+    fn new(size: usize, precision: Precision, count: &BlockCount) -> Block {
         count.0.fetch_add(1, Ordering::Relaxed);
-        Block { values: vec![0.0; size], count: count.clone() }
+        let numbers = match precision {
+            Precision::Half => Numbers::Half(vec![f16::ZERO; size]),
+            Precision::Full => Numbers::Full(vec![0.0; size]),
+        };
+        Block { numbers, count: count.clone() }
     }
 }
 
@@ -51,14 +84,14 @@ pub struct KvCache {
     layers: usize,
     kv_heads: usize,
     head_dim: usize,
+    precision: Precision,
     count: BlockCount,
 }
 
-/// Keys or values of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Side {
-    Keys,
-    Values,
+/// One head's keys and values, block by block.
+pub(crate) enum HeadBlocks<'a> {
+    Half(Vec<HeadBlock<'a, f16>>),
+    Full(Vec<HeadBlock<'a, f32>>),
 }
 
 impl KvCache {
@@ -76,6 +109,7 @@ impl KvCache {
             layers: config.layers,
             kv_heads: config.kv_heads,
             head_dim: config.head_dim,
+            precision: config.cache_precision,
             count: count.clone(),
         }
     }
@@ -97,41 +131,38 @@ impl KvCache {
 
     /// Called before the layers write.
     pub(crate) fn make_room(&mut self, tokens: usize) {
+        let size = self.layers * 2 * self.kv_heads * BLOCK * self.head_dim;
         for _ in 0..self.blocks_for(tokens) {
-            self.blocks.push(Arc::new(Block::new(
-                self.layers * 2 * self.kv_heads * BLOCK * self.head_dim,
-                &self.count,
-            )));
+            self.blocks.push(Arc::new(Block::new(size, self.precision, &self.count)));
         }
     }
 
     /// Files one position's `keys` and `values`: (kv_heads, head_dim) each.
     pub(crate) fn write(&mut self, layer: usize, position: usize, keys: &[f32], values: &[f32]) {
-        let (heads, width) = (self.kv_heads, self.head_dim);
+        let start = self.head_start(layer, 0);
         let block = Arc::get_mut(&mut self.blocks[position / BLOCK])
             .expect("a block not yet full is its sequence's own");
-        for (side, rows) in [(Side::Keys, keys), (Side::Values, values)] {
-            for (head, row) in rows.chunks_exact(width).enumerate() {
-                let start = slab(layer, side, head, heads, width) + position % BLOCK * width;
-                block.values[start..start + width].copy_from_slice(row);
-            }
+        let (at, width) = (position % BLOCK, self.head_dim);
+        match &mut block.numbers {
+            Numbers::Half(numbers) => write(&mut numbers[start..], at, width, keys, values, f16::from_f32),
+            Numbers::Full(numbers) => write(&mut numbers[start..], at, width, keys, values, |value| value),
         }
     }
 
-    /// One head's rows of the first `positions`, block by block: (up to BLOCK, head_dim).
-    pub(crate) fn rows(
-        &self,
-        layer: usize,
-        side: Side,
-        kv_head: usize,
-        positions: usize,
-    ) -> impl Iterator<Item = &[f32]> {
-        let start = slab(layer, side, kv_head, self.kv_heads, self.head_dim);
-        let width = self.head_dim;
-        self.blocks.iter().take(positions.div_ceil(BLOCK)).enumerate().map(move |(at, block)| {
-            let rows = (positions - at * BLOCK).min(BLOCK);
-            &block.values[start..start + rows * width]
-        })
+    /// What one head has of the first `positions`, whole blocks of it; what has not been written is zero.
+    pub(crate) fn head(&self, layer: usize, kv_head: usize, positions: usize) -> HeadBlocks<'_> {
+        let start = self.head_start(layer, kv_head);
+        let blocks = &self.blocks[..positions.div_ceil(BLOCK)];
+        let side = BLOCK * self.head_dim;
+        match self.precision {
+            Precision::Half => HeadBlocks::Half(blocks.iter().map(|it| it.half(start, side)).collect()),
+            Precision::Full => HeadBlocks::Full(blocks.iter().map(|it| it.full(start, side)).collect()),
+        }
+    }
+
+    /// Where a head's keys begin in a block; its values follow.
+    fn head_start(&self, layer: usize, kv_head: usize) -> usize {
+        (layer * self.kv_heads + kv_head) * 2 * BLOCK * self.head_dim
     }
 
     /// Called once every layer has written its rows.
@@ -156,15 +187,39 @@ impl KvCache {
     }
 }
 
-/// Bytes of one block of such a model.
-pub(crate) fn block_bytes(config: &ModelConfig) -> usize {
-    config.layers * 2 * config.kv_dim() * BLOCK * size_of::<f32>()
+impl Block {
+    fn half(&self, start: usize, side: usize) -> HeadBlock<'_, f16> {
+        match &self.numbers {
+            Numbers::Half(numbers) => numbers[start..start + 2 * side].split_at(side),
+            Numbers::Full(_) => unreachable!("sequences share blocks of one precision"),
+        }
+    }
+
+    fn full(&self, start: usize, side: usize) -> HeadBlock<'_, f32> {
+        match &self.numbers {
+            Numbers::Full(numbers) => numbers[start..start + 2 * side].split_at(side),
+            Numbers::Half(_) => unreachable!("sequences share blocks of one precision"),
+        }
+    }
 }
 
-/// Where a head's rows begin in a block.
-fn slab(layer: usize, side: Side, head: usize, heads: usize, width: usize) -> usize {
-    let side = if side == Side::Keys { 0 } else { 1 };
-    ((layer * 2 + side) * heads + head) * BLOCK * width
+/// Puts every head's row where it belongs: `into` begins with the layer's first head.
+fn write<T>(into: &mut [T], at: usize, width: usize, keys: &[f32], values: &[f32], keep: impl Fn(f32) -> T) {
+    let heads = into.chunks_exact_mut(2 * BLOCK * width); // (keys and values, BLOCK * head_dim) each
+    for (head, (keys, values)) in heads.zip(keys.chunks_exact(width).zip(values.chunks_exact(width))) {
+        let (head_keys, head_values) = head.split_at_mut(BLOCK * width);
+        for (column, key) in head_keys.chunks_exact_mut(BLOCK).zip(keys) {
+            column[at] = keep(*key);
+        }
+        for (into, value) in head_values[at * width..].iter_mut().zip(values) {
+            *into = keep(*value);
+        }
+    }
+}
+
+/// Bytes of one block of such a model.
+pub(crate) fn block_bytes(config: &ModelConfig) -> usize {
+    config.layers * 2 * config.kv_dim() * BLOCK * config.cache_precision.bytes()
 }
 
 #[cfg(test)]
@@ -198,9 +253,27 @@ pub(crate) mod tests {
             read(&mut cache, tokens);
         }
         assert_eq!((cache.positions(), cache.room()), (36, 28));
-        let rows: Vec<f32> = cache.rows(1, Side::Values, 1, 35).flatten().copied().collect();
-        let expected: Vec<f32> = (0..35).flat_map(|position| [-(100 + position) as f32; 2]).collect();
-        assert_eq!(rows, expected);
+        let HeadBlocks::Full(blocks) = cache.head(1, 1, 35) else { panic!("full precision is the default") };
+        for position in 0..35 {
+            let (keys, values) = blocks[position / BLOCK];
+            let value = (100 + position) as f32;
+            let at = position % BLOCK;
+            assert_eq!([keys[at], keys[BLOCK + at]], [value; 2]);
+            assert_eq!(values[2 * at..2 * at + 2], [-value; 2]);
+        }
+        assert_eq!(blocks[2].0[4], 0.0, "not written yet");
+    }
+
+    #[test]
+    fn half_precision_rounds_and_takes_half_the_memory() {
+        let full = tiny();
+        let half = ModelConfig { cache_precision: Precision::Half, ..tiny() };
+        assert_eq!(block_bytes(&full), 2 * block_bytes(&half));
+        let mut cache = KvCache::new(&half);
+        cache.make_room(1);
+        cache.write(0, 0, &[0.1; 4], &[1.0; 4]);
+        let HeadBlocks::Half(blocks) = cache.head(0, 1, 1) else { panic!("half was asked for") };
+        assert_eq!((blocks[0].0[0], blocks[0].1[0]), (f16::from_f32(0.1), f16::ONE));
     }
 
     #[test]

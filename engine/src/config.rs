@@ -8,6 +8,7 @@
 
 use serde_json::Value;
 
+use crate::cache::Precision;
 use crate::weights::LoadError;
 
 /// Everything the decoder needs to know about its own shape.
@@ -43,6 +44,8 @@ pub struct ModelConfig {
     pub eos_token_ids: Vec<u32>,
     /// `None` for a dense model.
     pub moe: Option<MoeConfig>,
+    /// How keys and values are kept; no file says so, the engine's options do.
+    pub cache_precision: Precision,
 }
 
 /// What a mixture-of-experts model adds.
@@ -98,6 +101,7 @@ impl ModelConfig {
             context_length: file.count("max_position_embeddings", 2, 16_777_216, None)?,
             eos_token_ids: file.token_ids("eos_token_id")?,
             moe: if family == Family::Qwen3Moe { Some(MoeConfig::parse(file)?) } else { None },
+            cache_precision: Precision::default(),
         };
         config.check_heads(file)?;
         Ok(config)

@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::cache::{BLOCK, KvCache, block_bytes};
+use crate::cache::{BLOCK, KvCache, Precision, block_bytes};
 use crate::config::{Architecture, ModelConfig};
 use crate::constraint::Constraints;
 use crate::model::Model;
@@ -49,6 +49,8 @@ pub struct Options {
     /// what one full context needs where that is more. Where running sequences need more, the youngest waits and reads its
     /// text again later. Less than a full context shortens the context.
     pub cache_bytes: Option<usize>,
+    /// How keys and values are kept.
+    pub cache_precision: Precision,
 }
 
 impl Options {
@@ -60,7 +62,13 @@ impl Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { max_running: 8, max_waiting: 64, threads: None, cache_bytes: None }
+        Options {
+            max_running: 8,
+            max_waiting: 64,
+            threads: None,
+            cache_bytes: None,
+            cache_precision: Precision::Half,
+        }
     }
 }
 
@@ -152,6 +160,7 @@ impl Engine {
 
     fn start(checkpoint: Checkpoint, options: Options) -> Result<Engine, LoadError> {
         let mut config = checkpoint.config()?;
+        config.cache_precision = options.cache_precision;
         let blocks = options.cache_bytes_for(&config) / block_bytes(&config);
         config.context_length = config.context_length.min(blocks.max(1) * BLOCK);
         let generation = checkpoint.generation_config()?;

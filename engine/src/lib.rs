@@ -18,7 +18,7 @@
 //! 7. `stream` turns it into text that is safe to show, `tools` takes calls out of it, and the runner delivers it.
 //!
 //! The public modules are the parts below the scheduler, for measuring and for comparing with other engines.
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)] // the exceptions say why, each in one place
 #![cfg_attr(test, expect(clippy::unwrap_used, reason = "a failed set-up is a failed test"))]
 
 pub mod cache;
@@ -27,6 +27,7 @@ mod constraint;
 mod engine;
 mod experts;
 mod gguf;
+mod kernels;
 mod layers;
 pub mod model;
 mod prefix;
@@ -38,12 +39,15 @@ mod sampler;
 mod scheduler;
 mod sequence;
 mod shards;
+mod simd;
 mod stream;
 mod tensor;
 mod tokenizer;
 mod tools;
 pub mod weights;
+mod workers;
 
+pub use cache::Precision;
 pub use config::Architecture;
 pub use engine::{Engine, Load, ModelInfo, Options, SubmitError};
 pub use experts::{ExpertUse, LayerUse, TokenUse};

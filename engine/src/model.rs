@@ -13,7 +13,7 @@ use crate::layers::attention::Attention;
 use crate::layers::ffn::Ffn;
 pub use crate::layers::ffn::{Choices, GateRecord};
 use crate::layers::norm::RmsNorm;
-use crate::layers::rope::Rope;
+use crate::layers::rope::{Angles, Rope};
 use crate::request::EngineError;
 use crate::tensor::Matrix;
 use crate::weights::{LoadError, Weights};
@@ -133,9 +133,10 @@ impl Decoder for Model {
         check_room(spans)?;
         spans.iter_mut().for_each(|span| span.cache.make_room(span.tokens.len()));
         let mut hidden = self.embed(spans)?; // (tokens, hidden)
+        let angles = self.rope.angles_of(spans); // (tokens)
         let mut gates = Vec::new();
         for (layer, block) in self.blocks.iter().enumerate() {
-            let choices = block.forward(&mut hidden, spans, &self.rope)?;
+            let choices = block.forward(&mut hidden, spans, &angles)?;
             let experts = self.config.moe.as_ref().map_or(0, |moe| moe.experts);
             gates.extend(choices.map(|choices| GateRecord { layer, experts, choices }));
         }
@@ -166,10 +167,10 @@ impl Block {
         &self,
         hidden: &mut [f32],
         spans: &mut [Span<'_>],
-        rope: &Rope,
+        angles: &[Angles],
     ) -> Result<Option<Choices>, EngineError> {
         let normed = self.attention_norm.apply(hidden); // (tokens, hidden)
-        let attended = self.attention.forward(&normed, spans, rope)?; // (tokens, hidden)
+        let attended = self.attention.forward(&normed, spans, angles)?; // (tokens, hidden)
         add(hidden, &attended);
         let normed = self.ffn_norm.apply(hidden); // (tokens, hidden)
         let (fed, choices) = self.ffn.forward(&normed)?; // (tokens, hidden)

@@ -159,20 +159,6 @@ impl From<candle_core::Error> for EngineError {
     }
 }
 
-/// Sum of products, in eight lanes so that the compiler can use vector registers.
-pub(crate) fn dot(left: &[f32], right: &[f32]) -> f32 {
-    let (left_lanes, left_rest) = left.as_chunks::<8>();
-    let (right_lanes, right_rest) = right.as_chunks::<8>();
-    let mut sums = [0.0f32; 8];
-    for (left, right) in left_lanes.iter().zip(right_lanes) {
-        for lane in 0..8 {
-            sums[lane] += left[lane] * right[lane];
-        }
-    }
-    let rest: f32 = left_rest.iter().zip(right_rest).map(|(left, right)| left * right).sum();
-    sums.iter().sum::<f32>() + rest
-}
-
 /// `target += scale * source`
 pub(crate) fn add_scaled(target: &mut [f32], source: &[f32], scale: f32) {
     for (target, source) in target.iter_mut().zip(source) {
@@ -202,12 +188,6 @@ mod tests {
         let matrix = Matrix::new(vec![1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 3, 2);
         let output = matrix.apply(&[1.0, 0.0, 1.0, 1.0]).unwrap();
         assert_eq!(output, [1.0, 3.0, 5.0, 3.0, 7.0, 11.0]); // small whole numbers are exact
-    }
-
-    #[test]
-    fn dot_covers_lanes_and_rest() {
-        let values: Vec<f32> = (1..=11).map(|number| number as f32).collect();
-        assert_eq!(dot(&values, &values), 506.0); // 1² + … + 11², exact in f32
     }
 
     #[test]

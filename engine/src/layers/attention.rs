@@ -4,16 +4,16 @@
 //! value head. Tokens of all sequences go through the projections together; then each token looks at its own
 //! sequence's cache, up to and including itself.
 
-use rayon::prelude::*;
-
 use super::norm::RmsNorm;
-use super::rope::Rope;
-use crate::cache::{BLOCK, Side};
+use super::rope::{Angles, rotate};
+use crate::cache::{HeadBlocks, KvCache};
 use crate::config::ModelConfig;
+use crate::kernels::Attend;
 use crate::model::Span;
 use crate::request::EngineError;
-use crate::tensor::{Matrix, add_scaled, dot, softmax};
+use crate::tensor::Matrix;
 use crate::weights::{LoadError, Weights};
+use crate::workers;
 
 /// One block's attention.
 pub(crate) struct Attention {
@@ -33,8 +33,18 @@ struct HeadNorms {
     key: RmsNorm,
 }
 
-/// Below this many multiplications, waking another thread costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 20;
+/// Neighbouring tokens of one sequence.
+struct Tile {
+    span: usize,
+    /// In the pack.
+    first_row: usize,
+    /// Of its first token.
+    position: usize,
+    tokens: usize,
+}
+
+/// Query heads that share one pass over keys and values: enough that reading them costs little beside the arithmetic.
+const TILE_ROWS: usize = 32;
 
 impl Attention {
     pub(crate) fn load(weights: &mut Weights, layer: usize, config: &ModelConfig) -> Result<Self, LoadError> {
@@ -73,85 +83,87 @@ impl Attention {
         &self,
         hidden: &[f32],
         spans: &mut [Span<'_>],
-        rope: &Rope,
+        angles: &[Angles],
     ) -> Result<Vec<f32>, EngineError> {
         let mut qkv = self.qkv.apply(hidden)?; // (tokens, query_dim + 2 * kv_dim)
-        let width = self.qkv.rows();
-        let mut rest = qkv.as_mut_slice();
-        let mut mixed = Vec::with_capacity(hidden.len()); // (tokens, query_dim)
-        for span in spans {
-            let rows;
-            (rows, rest) = rest.split_at_mut(span.tokens.len() * width);
-            self.place(rows, span, rope); // rows: (span tokens, query_dim + 2 * kv_dim)
-            self.attend(rows, span, &mut mixed);
+        let mut rows = qkv.chunks_exact_mut(self.qkv.rows()).zip(angles);
+        for span in spans.iter_mut() {
+            for position in span.cache.positions()..span.cache.positions() + span.tokens.len() {
+                let (row, angles) = rows.next().expect("one row for every token");
+                self.place(row, angles, position, span.cache);
+            }
         }
+        let mixed = self.attend(&qkv, spans); // (tokens, query_dim)
         self.output.apply(&mixed) // (tokens, hidden)
     }
 
-    /// Prepares queries and keys in place: bias, norm, rotation. Files keys and values in the cache.
-    fn place(&self, rows: &mut [f32], span: &mut Span<'_>, rope: &Rope) {
+    /// Prepares one token's queries and keys in place: bias, norm, rotation, scale. Files keys and values in the cache.
+    fn place(&self, row: &mut [f32], angles: &Angles, position: usize, cache: &mut KvCache) {
         let (query_dim, kv_dim) = (self.heads * self.head_dim, self.kv_heads * self.head_dim);
-        let first = span.cache.positions();
-        for (offset, row) in rows.chunks_exact_mut(query_dim + 2 * kv_dim).enumerate() {
-            let angles = rope.angles(first + offset);
-            for (value, bias) in row.iter_mut().zip(self.bias.iter().flatten()) {
-                *value += bias;
-            }
-            let (queries, keys_values) = row.split_at_mut(query_dim); // (heads, head_dim), (2, kv_heads, head_dim)
-            let (keys, values) = keys_values.split_at_mut(kv_dim); // (kv_heads, head_dim) each
-            if let Some(norms) = &self.norms {
-                norms.query.apply_in_place(queries);
-                norms.key.apply_in_place(keys);
-            }
-            rope.rotate(queries, &angles);
-            rope.rotate(keys, &angles);
-            span.cache.write(self.layer, first + offset, keys, values);
+        for (value, bias) in row.iter_mut().zip(self.bias.iter().flatten()) {
+            *value += bias;
         }
+        let (queries, keys_values) = row.split_at_mut(query_dim); // (heads, head_dim), (2, kv_heads, head_dim)
+        let (keys, values) = keys_values.split_at_mut(kv_dim); // (kv_heads, head_dim) each
+        if let Some(norms) = &self.norms {
+            norms.query.apply_in_place(queries);
+            norms.key.apply_in_place(keys);
+        }
+        rotate(queries, angles);
+        rotate(keys, angles);
+        let scale = 1.0 / (self.head_dim as f32).sqrt();
+        queries.iter_mut().for_each(|query| *query *= scale);
+        cache.write(self.layer, position, keys, values);
     }
 
-    /// Appends one mixed row (query_dim) per token of the span to `mixed`.
-    fn attend(&self, rows: &[f32], span: &Span<'_>, mixed: &mut Vec<f32>) {
-        let query_dim = self.heads * self.head_dim;
-        let width = self.qkv.rows();
-        let first = span.cache.positions();
-        let start = mixed.len();
-        mixed.resize(start + span.tokens.len() * query_dim, 0.0);
-        let token = |(offset, (row, out)): (usize, (&[f32], &mut [f32]))| {
-            self.attend_token(&row[..query_dim], first + offset, span, out);
-        };
-        let out = &mut mixed[start..]; // (span tokens, query_dim)
-        let work = span.tokens.len() * (first + span.tokens.len()) * query_dim;
-        if work < PARALLEL_WORK {
-            rows.chunks_exact(width).zip(out.chunks_exact_mut(query_dim)).enumerate().for_each(token);
-        } else {
-            rows.par_chunks_exact(width).zip(out.par_chunks_exact_mut(query_dim)).enumerate().for_each(token);
+    /// One mixed row (query_dim) per token of `qkv` (tokens, query_dim + 2 * kv_dim).
+    fn attend(&self, qkv: &[f32], spans: &[Span<'_>]) -> Vec<f32> {
+        let tiles = self.tiles(spans);
+        let items = tiles.len() * self.kv_heads;
+        let seen: usize = tiles.iter().map(|tile| tile.tokens * (tile.position + tile.tokens)).sum();
+        let results = workers::share(items, seen * self.heads * self.head_dim, |item| {
+            let (tile, kv_head) = (&tiles[item / self.kv_heads], item % self.kv_heads);
+            self.attend_tile(qkv, tile, spans[tile.span].cache, kv_head)
+        }); // (tile tokens, group, head_dim) each
+        let (query_dim, group_dim) = (self.heads * self.head_dim, self.heads / self.kv_heads * self.head_dim);
+        let tokens: usize = spans.iter().map(|span| span.tokens.len()).sum();
+        let mut mixed = vec![0.0; tokens * query_dim]; // (tokens, query_dim)
+        for (item, result) in results.iter().enumerate() {
+            let (tile, kv_head) = (&tiles[item / self.kv_heads], item % self.kv_heads);
+            let rows = mixed[tile.first_row * query_dim..].chunks_exact_mut(query_dim);
+            for (row, result) in rows.zip(result.chunks_exact(group_dim)) {
+                row[kv_head * group_dim..(kv_head + 1) * group_dim].copy_from_slice(result);
+            }
         }
+        mixed
     }
 
-    /// One token: `queries` (heads, head_dim) to `out` (heads, head_dim).
-    fn attend_token(&self, queries: &[f32], position: usize, span: &Span<'_>, out: &mut [f32]) {
-        let (width, seen) = (self.head_dim, position + 1);
-        let group = self.heads / self.kv_heads;
-        let scale = 1.0 / (width as f32).sqrt();
-        let mut scores = vec![0.0; group * seen]; // (group, positions)
-        let groups = queries.chunks_exact(group * width).zip(out.chunks_exact_mut(group * width));
-        for (kv_head, (queries, out)) in groups.enumerate() {
-            // A block's rows serve the whole group while they are near.
-            for (block, keys) in span.cache.rows(self.layer, Side::Keys, kv_head, seen).enumerate() {
-                for (query, scores) in queries.chunks_exact(width).zip(scores.chunks_exact_mut(seen)) {
-                    for (score, key) in scores[block * BLOCK..].iter_mut().zip(keys.chunks_exact(width)) {
-                        *score = dot(query, key) * scale;
-                    }
-                }
+    /// Cuts the spans into pieces of neighbouring tokens, whose heads read the cache together.
+    fn tiles(&self, spans: &[Span<'_>]) -> Vec<Tile> {
+        let most = (TILE_ROWS / (self.heads / self.kv_heads)).max(1);
+        let mut tiles = Vec::new();
+        let mut first_row = 0;
+        for (number, span) in spans.iter().enumerate() {
+            for first in (0..span.tokens.len()).step_by(most) {
+                let tokens = most.min(span.tokens.len() - first);
+                let position = span.cache.positions() + first;
+                tiles.push(Tile { span: number, first_row: first_row + first, position, tokens });
             }
-            scores.chunks_exact_mut(seen).for_each(softmax);
-            for (block, values) in span.cache.rows(self.layer, Side::Values, kv_head, seen).enumerate() {
-                for (out, scores) in out.chunks_exact_mut(width).zip(scores.chunks_exact(seen)) {
-                    for (score, value) in scores[block * BLOCK..].iter().zip(values.chunks_exact(width)) {
-                        add_scaled(out, value, *score); // (head_dim)
-                    }
-                }
-            }
+            first_row += span.tokens.len();
+        }
+        tiles
+    }
+
+    /// (tile tokens, group, head_dim)
+    fn attend_tile(&self, qkv: &[f32], tile: &Tile, cache: &KvCache, kv_head: usize) -> Vec<f32> {
+        let (group, head_dim) = (self.heads / self.kv_heads, self.head_dim);
+        let rows = qkv.chunks_exact(self.qkv.rows()).skip(tile.first_row).take(tile.tokens);
+        let heads = kv_head * group * head_dim..(kv_head + 1) * group * head_dim;
+        let queries: Vec<f32> = rows.flat_map(|row| &row[heads.clone()]).copied().collect(); // (tokens, group, head_dim)
+        let (queries, position) = (&queries, tile.position);
+        match cache.head(self.layer, kv_head, position + tile.tokens) {
+            HeadBlocks::Half(blocks) => Attend { queries, group, head_dim, position, blocks: &blocks }.mix(),
+            HeadBlocks::Full(blocks) => Attend { queries, group, head_dim, position, blocks: &blocks }.mix(),
         }
     }
 }

@@ -5,9 +5,12 @@
 //! weights are read once per step however many tokens chose it.
 
 use crate::config::{ModelConfig, MoeConfig};
+use crate::kernels::SiluTimes;
 use crate::request::EngineError;
+use crate::simd;
 use crate::tensor::{Matrix, add_scaled, softmax};
 use crate::weights::{LoadError, Weights};
+use crate::workers;
 
 pub(crate) enum Ffn {
     Dense(SwiGlu),
@@ -72,17 +75,12 @@ impl SwiGlu {
     fn forward(&self, hidden: &[f32]) -> Result<Vec<f32>, EngineError> {
         let gate_up = self.gate_up.apply(hidden)?; // (tokens, 2 * intermediate)
         let width = self.gate_up.rows() / 2;
-        let mut inner = Vec::with_capacity(gate_up.len() / 2); // (tokens, intermediate)
-        for row in gate_up.chunks_exact(2 * width) {
-            let (gate, up) = row.split_at(width); // (intermediate) each
-            inner.extend(gate.iter().zip(up).map(|(gate, up)| silu(*gate) * up));
-        }
+        let mut inner = vec![0.0; gate_up.len() / 2]; // (tokens, intermediate)
+        workers::share_rows(&mut inner, width, gate_up.len(), |row, out| {
+            simd::run(SiluTimes { gate_up: &gate_up[row * 2 * width..(row + 1) * 2 * width], out });
+        });
         self.down.apply(&inner) // (tokens, hidden)
     }
-}
-
-fn silu(x: f32) -> f32 {
-    x / (1.0 + (-x).exp())
 }
 
 impl Moe {

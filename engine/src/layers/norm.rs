@@ -3,7 +3,8 @@
 //! RMSNorm: divide by the root of the mean square, multiply by a learned gain. Used on the residual stream and,
 //! head by head, on queries and keys.
 
-use crate::tensor::dot;
+use crate::kernels::Dot;
+use crate::simd;
 use crate::weights::{LoadError, Weights};
 
 pub(crate) struct RmsNorm {
@@ -26,7 +27,7 @@ impl RmsNorm {
     /// The same without a copy.
     pub(crate) fn apply_in_place(&self, rows: &mut [f32]) {
         for row in rows.chunks_exact_mut(self.gain.len()) {
-            let mean_square = dot(row, row) / row.len() as f32;
+            let mean_square = simd::run(Dot(row, row)) / row.len() as f32;
             let scale = 1.0 / (mean_square + self.eps).sqrt();
             for (value, gain) in row.iter_mut().zip(&self.gain) {
                 *value = *value * scale * gain;
