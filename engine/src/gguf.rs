@@ -18,7 +18,7 @@ use safetensors::Dtype;
 use serde_json::{Map, Value, json};
 
 use crate::config::{ConfigFile, ModelConfig};
-use crate::shards::widen;
+use crate::shards::numbers;
 use crate::tensor::Stored;
 use crate::weights::LoadError;
 
@@ -350,9 +350,9 @@ impl Tensors {
             }
         }
         Ok(match info.ggml_dtype {
-            GgmlDType::F32 => Stored::Full(widen(Dtype::F32, &bytes)),
-            GgmlDType::F16 => Stored::Full(widen(Dtype::F16, &bytes)),
-            GgmlDType::BF16 => Stored::Full(widen(Dtype::BF16, &bytes)),
+            GgmlDType::F32 => Stored::Plain(numbers(Dtype::F32, &bytes)),
+            GgmlDType::F16 => Stored::Plain(numbers(Dtype::F16, &bytes)),
+            GgmlDType::BF16 => Stored::Plain(numbers(Dtype::BF16, &bytes)),
             kind => Stored::Blocks(kind, bytes),
         })
     }

@@ -3,7 +3,7 @@
 //! Attention over blocks of keys and values, the feed-forward layer's curve, sums of products. Written once for all
 //! instruction sets (see [`crate::simd`]); what the results mean is the layers' business.
 
-use half::f16;
+use half::{bf16, f16};
 
 use crate::cache::BLOCK;
 use crate::simd::{self, Kernel, Simd};
@@ -29,6 +29,17 @@ impl Element for f16 {
     #[inline(always)]
     fn load<S: Simd>(simd: S, from: &[f16]) -> S::F32s {
         simd.load_f16(from)
+    }
+    #[inline(always)]
+    fn widen(self) -> f32 {
+        self.to_f32()
+    }
+}
+
+impl Element for bf16 {
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, from: &[bf16]) -> S::F32s {
+        simd.load_bf16(from)
     }
     #[inline(always)]
     fn widen(self) -> f32 {
@@ -179,7 +190,10 @@ fn score_panel<S: Simd, E: Element, const ROWS: usize, const STEPS: usize>(
             }
         }
         for row in 0..ROWS {
-            let sum = (1..STEPS).fold(sums[0][row], |sum, step| simd.add(sum, sums[step][row]));
+            let mut sum = sums[0][row];
+            for sums in &sums[1..] {
+                sum = simd.add(sum, sums[row]);
+            }
             simd.store(sum, &mut scores[row * TILE_POSITIONS + part..]);
         }
     }
@@ -285,12 +299,14 @@ fn mix_columns<S: Simd, E: Element, const ROWS: usize, const WIDE: usize>(
         });
         for (position, values) in values.chunks_exact(head_dim).enumerate().take(BLOCK) {
             let values = &values[column..column + WIDE * S::LANES];
-            let values: [S::F32s; WIDE] =
-                std::array::from_fn(|wide| E::load(simd, &values[wide * S::LANES..(wide + 1) * S::LANES]));
+            let mut vectors = [simd.splat(0.0); WIDE];
+            for wide in 0..WIDE {
+                vectors[wide] = E::load(simd, &values[wide * S::LANES..(wide + 1) * S::LANES]);
+            }
             for row in 0..ROWS {
                 let weight = simd.splat(weights[row][position]);
                 for wide in 0..WIDE {
-                    sums[row][wide] = simd.mul_add(weight, values[wide], sums[row][wide]);
+                    sums[row][wide] = simd.mul_add(weight, vectors[wide], sums[row][wide]);
                 }
             }
         }
@@ -306,7 +322,10 @@ fn mix_columns<S: Simd, E: Element, const ROWS: usize, const WIDE: usize>(
 fn highest<S: Simd>(simd: S, values: &[f32]) -> f32 {
     let vectors = values.chunks_exact(S::LANES);
     let rest = vectors.remainder().iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    let all = vectors.fold(simd.splat(f32::NEG_INFINITY), |all, values| simd.max(all, simd.load(values)));
+    let mut all = simd.splat(f32::NEG_INFINITY);
+    for values in vectors {
+        all = simd.max(all, simd.load(values));
+    }
     simd.highest(all).max(rest)
 }
 
@@ -335,8 +354,16 @@ fn exp<S: Simd>(simd: S, x: S::F32s) -> S::F32s {
     let r = simd.mul_add(n, simd.splat(2.121_944_4e-4), r);
     let series = [1.987_569_1e-4, 1.398_199_9e-3, 8.333_452e-3, 4.166_579_6e-2, 0.166_666_66, 0.5, 1.0, 1.0];
     let first = simd.splat(series[0]);
-    let power = series[1..].iter().fold(first, |sum, term| simd.mul_add(sum, r, simd.splat(*term)));
+    let mut power = first;
+    for term in &series[1..] {
+        power = simd.mul_add(power, r, simd.splat(*term));
+    }
     simd.zero_below(SMALLEST, x, simd.mul(power, simd.power_of_two(n)))
+}
+
+#[inline(always)]
+fn silu<S: Simd>(simd: S, x: S::F32s) -> S::F32s {
+    simd.div(x, simd.add(simd.splat(1.0), exp(simd, simd.sub(simd.splat(0.0), x))))
 }
 
 /// `silu(gate) * up` for one token.
@@ -352,14 +379,10 @@ impl Kernel for SiluTimes<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) {
         let (gate, up) = self.gate_up.split_at(self.out.len());
-        let silu = |gate: S::F32s| {
-            let power = exp(simd, simd.sub(simd.splat(0.0), gate));
-            simd.div(gate, simd.add(simd.splat(1.0), power))
-        };
         let mut out = self.out.chunks_exact_mut(S::LANES);
         let mut inputs = gate.chunks_exact(S::LANES).zip(up.chunks_exact(S::LANES));
         for (out, (gate, up)) in (&mut out).zip(&mut inputs) {
-            simd.store(simd.mul(silu(simd.load(gate)), simd.load(up)), out);
+            simd.store(simd.mul(silu(simd, simd.load(gate)), simd.load(up)), out);
         }
         let rest = out.into_remainder();
         let done = gate.len() - rest.len();
@@ -378,9 +401,10 @@ impl Kernel for Dot<'_> {
     #[inline(always)]
     fn run<S: Simd>(self, simd: S) -> f32 {
         let Dot(left, right) = self;
-        let pairs = left.chunks_exact(S::LANES).zip(right.chunks_exact(S::LANES));
-        let sum = pairs
-            .fold(simd.splat(0.0), |sum, (left, right)| simd.mul_add(simd.load(left), simd.load(right), sum));
+        let mut sum = simd.splat(0.0);
+        for (left, right) in left.chunks_exact(S::LANES).zip(right.chunks_exact(S::LANES)) {
+            sum = simd.mul_add(simd.load(left), simd.load(right), sum);
+        }
         let done = left.len() / S::LANES * S::LANES;
         let rest = left[done..].iter().zip(&right[done..]).map(|(left, right)| left * right);
         simd.sum(sum) + rest.sum::<f32>()

@@ -14,6 +14,7 @@ use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
 
 use crate::config::ConfigFile;
+use crate::products::Numbers;
 use crate::weights::{LoadError, NamedFile, WEIGHTS, WEIGHTS_INDEX, read_text_file};
 
 /// The limit that the format sets itself.
@@ -88,8 +89,8 @@ impl Safetensors {
         Ok(())
     }
 
-    /// The values of a tensor, row by row, as f32. Each tensor can be taken once.
-    pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+    /// The numbers of a tensor, row by row. Each tensor can be taken once.
+    pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Numbers, LoadError> {
         let Some(place) = self.places.remove(tensor) else {
             return Err(LoadError::Missing { file: self.name().to_owned(), tensor: tensor.to_owned() });
         };
@@ -173,12 +174,12 @@ impl Shard {
         serde_json::from_slice(&json).map_err(|error| self.damaged(error))
     }
 
-    fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
+    fn values(&mut self, tensor: &str, shape: &[usize]) -> Result<Numbers, LoadError> {
         let info = self.header.get(tensor).expect("places only names tensors from headers").clone();
         self.check(tensor, &info, shape)?;
         let (start, end) = info.data_offsets;
         let bytes = self.bytes(self.data_start + start as u64, end - start)?;
-        Ok(widen(info.dtype, &bytes))
+        Ok(numbers(info.dtype, &bytes))
     }
 
     fn check(&self, tensor: &str, info: &TensorInfo, shape: &[usize]) -> Result<(), LoadError> {
@@ -225,18 +226,11 @@ fn read_range(file: &mut File, start: u64, length: usize) -> io::Result<Vec<u8>>
     Ok(bytes)
 }
 
-/// Every f16 and bf16 value is an f32 value too, so this loses nothing.
-pub(crate) fn widen(dtype: Dtype, bytes: &[u8]) -> Vec<f32> {
+pub(crate) fn numbers(dtype: Dtype, bytes: &[u8]) -> Numbers {
+    let (pairs, quads) = (bytes.as_chunks::<2>().0.iter(), bytes.as_chunks::<4>().0.iter());
     match dtype {
-        Dtype::F16 => pairs(bytes).map(|pair| f16::from_le_bytes(pair).to_f32()).collect(),
-        Dtype::BF16 => pairs(bytes).map(|pair| bf16::from_le_bytes(pair).to_f32()).collect(),
-        _ => {
-            let (quads, _) = bytes.as_chunks::<4>();
-            quads.iter().map(|quad| f32::from_le_bytes(*quad)).collect()
-        }
+        Dtype::F16 => Numbers::F16(pairs.map(|pair| f16::from_le_bytes(*pair)).collect()),
+        Dtype::BF16 => Numbers::Bf16(pairs.map(|pair| bf16::from_le_bytes(*pair)).collect()),
+        _ => Numbers::F32(quads.map(|quad| f32::from_le_bytes(*quad)).collect()),
     }
-}
-
-fn pairs(bytes: &[u8]) -> impl Iterator<Item = [u8; 2]> + '_ {
-    bytes.as_chunks::<2>().0.iter().copied()
 }

@@ -5,11 +5,12 @@
 //! need no unsafe code of their own. Other architectures get the plain version, whose arrays of eight the compiler turns
 //! into their own vectors.
 
-use half::f16;
 use half::slice::HalfFloatSliceExt;
+use half::{bf16, f16};
 
 /// A loop over long rows, to be compiled for every instruction set. `run` must be `#[inline(always)]`, as all it calls with
-/// `simd`, or it is compiled for the plain set.
+/// `simd`: what is not inlined is compiled for the plain set, and calls a function for every instruction. That holds for
+/// closures too, which nothing forces inline, so kernels say `for` (one `map` made a product five times slower).
 pub(crate) trait Kernel {
     type Output;
     fn run<S: Simd>(self, simd: S) -> Self::Output;
@@ -26,6 +27,7 @@ pub(crate) trait Simd: Copy {
     /// The first lanes of a slice that is at least as long; so with the other loads, and with `store`.
     fn load(self, from: &[f32]) -> Self::F32s;
     fn load_f16(self, from: &[f16]) -> Self::F32s;
+    fn load_bf16(self, from: &[bf16]) -> Self::F32s;
     fn store(self, values: Self::F32s, to: &mut [f32]);
     fn add(self, left: Self::F32s, right: Self::F32s) -> Self::F32s;
     fn sub(self, left: Self::F32s, right: Self::F32s) -> Self::F32s;
@@ -43,6 +45,28 @@ pub(crate) trait Simd: Copy {
     fn zero_below(self, limit: f32, values: Self::F32s, then: Self::F32s) -> Self::F32s;
     fn sum(self, values: Self::F32s) -> f32;
     fn highest(self, values: Self::F32s) -> f32;
+
+    /// Four bytes in each lane.
+    type Quads: Copy;
+
+    /// Every lane the same four bytes.
+    fn splat_quad(self, quad: i32) -> Self::Quads;
+    fn load_quads(self, from: &[u8]) -> Self::Quads;
+    fn and(self, left: Self::Quads, right: Self::Quads) -> Self::Quads;
+    fn or(self, left: Self::Quads, right: Self::Quads) -> Self::Quads;
+    /// Within pairs of bytes; the caller masks what comes over from the neighbour.
+    fn shift_left<const BITS: u32>(self, quads: Self::Quads) -> Self::Quads;
+    fn shift_right<const BITS: u32>(self, quads: Self::Quads) -> Self::Quads;
+    /// Adds the four products of each lane, `weights` up to 127 without a sign and `by` with one, to its number.
+    fn dot_small(self, sums: Self::Quads, weights: Self::Quads, by: Self::Quads) -> Self::Quads;
+    /// The same for weights up to 255.
+    fn dot(self, sums: Self::Quads, weights: Self::Quads, by: Self::Quads) -> Self::Quads;
+    /// Lanes as whole numbers.
+    fn to_f32(self, quads: Self::Quads) -> Self::F32s;
+    fn widen_u8(self, from: &[u8]) -> Self::F32s;
+    fn widen_i8(self, from: &[i8]) -> Self::F32s;
+    /// Whole numbers from -127 to 127.
+    fn store_i8(self, values: Self::F32s, to: &mut [i8]);
 }
 
 /// Runs a kernel on the best instructions there are.
@@ -57,6 +81,14 @@ pub(crate) fn run<K: Kernel>(kernel: K) -> K::Output {
         }
     }
     kernel.run(Plain)
+}
+
+/// Whether products of bytes have instructions of their own here.
+pub(crate) fn has_byte_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    return x86::Avx2::detect().is_some();
+    #[cfg(not(target_arch = "x86_64"))]
+    false
 }
 
 /// Runs a kernel on every instruction set of this machine.
@@ -97,6 +129,12 @@ impl Simd for Plain {
     }
     #[inline(always)]
     fn load_f16(self, from: &[f16]) -> Eight {
+        let mut values = [0.0; 8];
+        from[..8].convert_to_f32_slice(&mut values);
+        values
+    }
+    #[inline(always)]
+    fn load_bf16(self, from: &[bf16]) -> Eight {
         let mut values = [0.0; 8];
         from[..8].convert_to_f32_slice(&mut values);
         values
@@ -155,6 +193,63 @@ impl Simd for Plain {
     fn highest(self, values: Eight) -> f32 {
         values.into_iter().fold(f32::NEG_INFINITY, f32::max)
     }
+
+    type Quads = [i32; 8];
+
+    #[inline(always)]
+    fn splat_quad(self, quad: i32) -> [i32; 8] {
+        [quad; 8]
+    }
+    #[inline(always)]
+    fn load_quads(self, from: &[u8]) -> [i32; 8] {
+        let quads = from.as_chunks::<4>().0;
+        std::array::from_fn(|lane| i32::from_le_bytes(quads[lane]))
+    }
+    #[inline(always)]
+    fn and(self, left: [i32; 8], right: [i32; 8]) -> [i32; 8] {
+        std::array::from_fn(|lane| left[lane] & right[lane])
+    }
+    #[inline(always)]
+    fn or(self, left: [i32; 8], right: [i32; 8]) -> [i32; 8] {
+        std::array::from_fn(|lane| left[lane] | right[lane])
+    }
+    #[inline(always)]
+    fn shift_left<const BITS: u32>(self, quads: [i32; 8]) -> [i32; 8] {
+        quads.map(|quad| quad << BITS)
+    }
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, quads: [i32; 8]) -> [i32; 8] {
+        quads.map(|quad| (quad as u32 >> BITS) as i32)
+    }
+    #[inline(always)]
+    fn dot_small(self, sums: [i32; 8], weights: [i32; 8], by: [i32; 8]) -> [i32; 8] {
+        self.dot(sums, weights, by)
+    }
+    #[inline(always)]
+    fn dot(self, sums: [i32; 8], weights: [i32; 8], by: [i32; 8]) -> [i32; 8] {
+        std::array::from_fn(|lane| {
+            let pairs = weights[lane].to_le_bytes().into_iter().zip(by[lane].to_le_bytes());
+            sums[lane] + pairs.map(|(weight, by)| i32::from(weight) * i32::from(by as i8)).sum::<i32>()
+        })
+    }
+    #[inline(always)]
+    fn to_f32(self, quads: [i32; 8]) -> Eight {
+        quads.map(|quad| quad as f32)
+    }
+    #[inline(always)]
+    fn widen_u8(self, from: &[u8]) -> Eight {
+        std::array::from_fn(|lane| f32::from(from[lane]))
+    }
+    #[inline(always)]
+    fn widen_i8(self, from: &[i8]) -> Eight {
+        std::array::from_fn(|lane| f32::from(from[lane]))
+    }
+    #[inline(always)]
+    fn store_i8(self, values: Eight, to: &mut [i8]) {
+        for (to, value) in to[..8].iter_mut().zip(values) {
+            *to = value as i8;
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -162,7 +257,7 @@ impl Simd for Plain {
 mod x86 {
     use std::arch::x86_64::*;
 
-    use half::f16;
+    use half::{bf16, f16};
 
     use super::{Kernel, Simd};
 
@@ -170,7 +265,7 @@ mod x86 {
     #[derive(Clone, Copy)]
     pub(super) struct Avx2(());
 
-    /// Sixteen lanes.
+    /// Sixteen lanes, and products of bytes.
     #[derive(Clone, Copy)]
     pub(super) struct Avx512(());
 
@@ -194,11 +289,15 @@ mod x86 {
 
     impl Avx512 {
         pub(super) fn detect() -> Option<Avx512> {
-            (is_x86_feature_detected!("avx512f") && Avx2::detect().is_some()).then_some(Avx512(()))
+            let there = is_x86_feature_detected!("avx512f")
+                && is_x86_feature_detected!("avx512bw")
+                && is_x86_feature_detected!("avx512vnni")
+                && Avx2::detect().is_some();
+            there.then_some(Avx512(()))
         }
 
         pub(super) fn run<K: Kernel>(self, kernel: K) -> K::Output {
-            #[target_feature(enable = "avx512f,avx2,fma,f16c")]
+            #[target_feature(enable = "avx512f,avx512bw,avx512vnni,avx2,fma,f16c")]
             fn compiled<K: Kernel>(simd: Avx512, kernel: K) -> K::Output {
                 kernel.run(simd)
             }
@@ -227,6 +326,14 @@ mod x86 {
         fn load_f16(self, from: &[f16]) -> __m256 {
             assert!(from.len() >= 8);
             unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.as_ptr().cast())) }
+        }
+        #[inline(always)]
+        fn load_bf16(self, from: &[bf16]) -> __m256 {
+            assert!(from.len() >= 8);
+            unsafe {
+                let halves = _mm256_cvtepu16_epi32(_mm_loadu_si128(from.as_ptr().cast()));
+                _mm256_castsi256_ps(_mm256_slli_epi32::<16>(halves))
+            }
         }
         #[inline(always)]
         fn store(self, values: __m256, to: &mut [f32]) {
@@ -292,6 +399,76 @@ mod x86 {
                 _mm_cvtss_f32(_mm_max_ss(two, _mm_movehdup_ps(two)))
             }
         }
+
+        type Quads = __m256i;
+
+        #[inline(always)]
+        fn splat_quad(self, quad: i32) -> __m256i {
+            unsafe { _mm256_set1_epi32(quad) }
+        }
+        #[inline(always)]
+        fn load_quads(self, from: &[u8]) -> __m256i {
+            assert!(from.len() >= 32);
+            unsafe { _mm256_loadu_si256(from.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        fn and(self, left: __m256i, right: __m256i) -> __m256i {
+            unsafe { _mm256_and_si256(left, right) }
+        }
+        #[inline(always)]
+        fn or(self, left: __m256i, right: __m256i) -> __m256i {
+            unsafe { _mm256_or_si256(left, right) }
+        }
+        #[inline(always)]
+        fn shift_left<const BITS: u32>(self, quads: __m256i) -> __m256i {
+            unsafe { _mm256_sll_epi16(quads, _mm_cvtsi32_si128(BITS as i32)) }
+        }
+        #[inline(always)]
+        fn shift_right<const BITS: u32>(self, quads: __m256i) -> __m256i {
+            unsafe { _mm256_srl_epi16(quads, _mm_cvtsi32_si128(BITS as i32)) }
+        }
+        #[inline(always)]
+        fn dot_small(self, sums: __m256i, weights: __m256i, by: __m256i) -> __m256i {
+            unsafe {
+                let pairs = _mm256_maddubs_epi16(weights, by); // 2 * 127 * 127 fits sixteen bits
+                _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+            }
+        }
+        #[inline(always)]
+        fn dot(self, sums: __m256i, weights: __m256i, by: __m256i) -> __m256i {
+            unsafe {
+                let even = _mm256_madd_epi16(
+                    _mm256_and_si256(weights, _mm256_set1_epi16(0xff)),
+                    _mm256_srai_epi16::<8>(_mm256_slli_epi16::<8>(by)),
+                );
+                let odd = _mm256_madd_epi16(_mm256_srli_epi16::<8>(weights), _mm256_srai_epi16::<8>(by));
+                _mm256_add_epi32(sums, _mm256_add_epi32(even, odd))
+            }
+        }
+        #[inline(always)]
+        fn to_f32(self, quads: __m256i) -> __m256 {
+            unsafe { _mm256_cvtepi32_ps(quads) }
+        }
+        #[inline(always)]
+        fn widen_u8(self, from: &[u8]) -> __m256 {
+            assert!(from.len() >= 8);
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+        }
+        #[inline(always)]
+        fn widen_i8(self, from: &[i8]) -> __m256 {
+            assert!(from.len() >= 8);
+            unsafe { _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(from.as_ptr().cast()))) }
+        }
+        #[inline(always)]
+        fn store_i8(self, values: __m256, to: &mut [i8]) {
+            assert!(to.len() >= 8);
+            unsafe {
+                let whole = _mm256_cvtps_epi32(values);
+                let pairs =
+                    _mm_packs_epi32(_mm256_castsi256_si128(whole), _mm256_extracti128_si256::<1>(whole));
+                _mm_storel_epi64(to.as_mut_ptr().cast(), _mm_packs_epi16(pairs, pairs));
+            }
+        }
     }
 
     impl Simd for Avx512 {
@@ -312,6 +489,14 @@ mod x86 {
         fn load_f16(self, from: &[f16]) -> __m512 {
             assert!(from.len() >= 16);
             unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())) }
+        }
+        #[inline(always)]
+        fn load_bf16(self, from: &[bf16]) -> __m512 {
+            assert!(from.len() >= 16);
+            unsafe {
+                let halves = _mm512_cvtepu16_epi32(_mm256_loadu_si256(from.as_ptr().cast()));
+                _mm512_castsi512_ps(_mm512_slli_epi32::<16>(halves))
+            }
         }
         #[inline(always)]
         fn store(self, values: __m512, to: &mut [f32]) {
@@ -372,6 +557,64 @@ mod x86 {
         fn highest(self, values: __m512) -> f32 {
             unsafe { _mm512_reduce_max_ps(values) }
         }
+
+        type Quads = __m512i;
+
+        #[inline(always)]
+        fn splat_quad(self, quad: i32) -> __m512i {
+            unsafe { _mm512_set1_epi32(quad) }
+        }
+        #[inline(always)]
+        fn load_quads(self, from: &[u8]) -> __m512i {
+            assert!(from.len() >= 64);
+            unsafe { _mm512_loadu_si512(from.as_ptr().cast()) }
+        }
+        #[inline(always)]
+        fn and(self, left: __m512i, right: __m512i) -> __m512i {
+            unsafe { _mm512_and_si512(left, right) }
+        }
+        #[inline(always)]
+        fn or(self, left: __m512i, right: __m512i) -> __m512i {
+            unsafe { _mm512_or_si512(left, right) }
+        }
+        #[inline(always)]
+        fn shift_left<const BITS: u32>(self, quads: __m512i) -> __m512i {
+            unsafe { _mm512_slli_epi16::<BITS>(quads) }
+        }
+        #[inline(always)]
+        fn shift_right<const BITS: u32>(self, quads: __m512i) -> __m512i {
+            unsafe { _mm512_srli_epi16::<BITS>(quads) }
+        }
+        #[inline(always)]
+        fn dot_small(self, sums: __m512i, weights: __m512i, by: __m512i) -> __m512i {
+            self.dot(sums, weights, by)
+        }
+        #[inline(always)]
+        fn dot(self, sums: __m512i, weights: __m512i, by: __m512i) -> __m512i {
+            unsafe { _mm512_dpbusd_epi32(sums, weights, by) }
+        }
+        #[inline(always)]
+        fn to_f32(self, quads: __m512i) -> __m512 {
+            unsafe { _mm512_cvtepi32_ps(quads) }
+        }
+        #[inline(always)]
+        fn widen_u8(self, from: &[u8]) -> __m512 {
+            assert!(from.len() >= 16);
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+        }
+        #[inline(always)]
+        fn widen_i8(self, from: &[i8]) -> __m512 {
+            assert!(from.len() >= 16);
+            unsafe { _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(from.as_ptr().cast()))) }
+        }
+        #[inline(always)]
+        fn store_i8(self, values: __m512, to: &mut [i8]) {
+            assert!(to.len() >= 16);
+            unsafe {
+                let bytes = _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(values));
+                _mm_storeu_si128(to.as_mut_ptr().cast(), bytes);
+            }
+        }
     }
 }
 
@@ -390,10 +633,12 @@ mod tests {
         fn run<S: Simd>(self, simd: S) -> Vec<f32> {
             let numbers: Vec<f32> = (0..S::LANES).map(|lane| lane as f32 - 3.0).collect();
             let halves: Vec<f16> = numbers.iter().map(|number| f16::from_f32(*number)).collect();
+            let short: Vec<bf16> = numbers.iter().map(|number| bf16::from_f32(*number)).collect();
             let values = simd.load(&numbers);
             let quarters = simd.mul(values, simd.splat(0.25));
             let results = [
                 simd.load_f16(&halves),
+                simd.load_bf16(&short),
                 simd.round(quarters),
                 simd.power_of_two(values),
                 simd.zero_below(0.5, values, simd.splat(7.0)),
@@ -416,7 +661,7 @@ mod tests {
         let rounded = [-1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0, 1.0]; // halves go to the even neighbour
         let powers = [0.125, 0.25, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0];
         let kept = [0.0, 0.0, 0.0, 0.0, 7.0, 7.0, 7.0, 7.0];
-        let expected = [&numbers[..], &rounded, &powers, &kept, &[0.0, 0.0]].concat();
+        let expected = [&numbers[..], &numbers, &rounded, &powers, &kept, &[0.0, 0.0]].concat();
         for found in run_on_all(Corners) {
             assert_eq!(found, expected);
         }

@@ -1,26 +1,27 @@
 //! How are a weight matrix and a few rows of activations multiplied?
 //!
-//! The only module that multiplies with the matrix library. Activations are plain `Vec<f32>` rows between the
-//! products, because norms, rotations and softmax are clearer, and for one token faster, as loops over slices.
-//! Whether a weight is quantised, nothing else in the crate knows.
+//! Activations are plain `Vec<f32>` rows between the products, because norms, rotations and softmax are clearer, and for one
+//! token faster, as loops over slices. Plain numbers go to [`crate::products`], the usual quantised formats to
+//! [`crate::packed`], other ones to the matrix library; which of them a weight is in, nothing else in the crate knows.
 
 use std::borrow::Cow;
 
 use candle_core::quantized::{GgmlDType, QMatMul, QStorage, QTensor};
-use candle_core::{Device, Module, Storage, Tensor};
+use candle_core::{Device, Module, Tensor};
 
+use crate::packed::Packed;
+use crate::products::Numbers;
 use crate::request::EngineError;
 
 /// Rows of a weight as a file stores them.
 pub(crate) enum Stored {
-    /// Plain numbers.
-    Full(Vec<f32>),
+    Plain(Numbers),
     /// Quantised in blocks that lie within a row.
     Blocks(GgmlDType, Vec<u8>),
 }
 
 /// A weight of a linear layer, `(out, in)` as checkpoints store it. Layers that read the same input are stacked, so that
-/// they are one product; those that are quantised differently stay apart.
+/// they are one product; those that are stored differently stay apart.
 pub(crate) struct Matrix {
     parts: Vec<Part>,
     rows: usize,
@@ -33,14 +34,15 @@ struct Part {
 }
 
 enum Weight {
-    Full(Tensor),
-    Quantised(QMatMul),
+    Plain(Numbers),
+    Packed(Packed),
+    Library(QMatMul),
 }
 
 impl Matrix {
     #[cfg(test)]
     pub(crate) fn new(values: Vec<f32>, rows: usize, columns: usize) -> Matrix {
-        Matrix::stack(vec![(Stored::Full(values), rows)], columns)
+        Matrix::stack(vec![(Stored::Plain(Numbers::F32(values)), rows)], columns)
             .expect("the loader has checked that the values fill the shape")
     }
 
@@ -48,17 +50,17 @@ impl Matrix {
     pub(crate) fn stack(layers: Vec<(Stored, usize)>, columns: usize) -> Result<Matrix, candle_core::Error> {
         let mut stacked: Vec<(Stored, usize)> = Vec::new();
         for (layer, rows) in layers {
-            match (stacked.last_mut(), layer) {
-                (Some((Stored::Full(above), height)), Stored::Full(values)) => {
-                    above.extend(values);
-                    *height += rows;
-                }
-                (Some((Stored::Blocks(of, above), height)), Stored::Blocks(kind, bytes)) if *of == kind => {
-                    above.extend(bytes);
-                    *height += rows;
-                }
-                (_, layer) => stacked.push((layer, rows)),
-            }
+            let below = match stacked.last_mut() {
+                Some((above, height)) => match above.append(layer) {
+                    None => {
+                        *height += rows;
+                        continue;
+                    }
+                    Some(layer) => layer,
+                },
+                None => layer,
+            };
+            stacked.push((below, rows));
         }
         let rows = stacked.iter().map(|(_, rows)| rows).sum();
         let parts = stacked.into_iter().map(|(stored, rows)| Part::new(stored, rows, columns));
@@ -67,15 +69,13 @@ impl Matrix {
 
     /// `input` (n, in) to (n, out).
     pub(crate) fn apply(&self, input: &[f32]) -> Result<Vec<f32>, EngineError> {
-        let rows = input.len() / self.columns;
-        let input = Tensor::from_slice(input, (rows, self.columns), &Device::Cpu)?; // (n, in)
         if let [part] = self.parts.as_slice() {
-            return part.apply(&input);
+            return part.apply(input, self.columns);
         }
-        let mut output = vec![0.0; rows * self.rows]; // (n, out)
+        let mut output = vec![0.0; input.len() / self.columns * self.rows]; // (n, out)
         let mut first = 0;
         for part in &self.parts {
-            let values = part.apply(&input)?; // (n, out of this part)
+            let values = part.apply(input, self.columns)?; // (n, out of this part)
             for (into, from) in output.chunks_exact_mut(self.rows).zip(values.chunks_exact(part.rows)) {
                 into[first..first + part.rows].copy_from_slice(from);
             }
@@ -101,34 +101,46 @@ impl Matrix {
     }
 }
 
+impl Stored {
+    /// Puts rows below these, or gives them back where they are stored otherwise.
+    fn append(&mut self, below: Stored) -> Option<Stored> {
+        match (self, below) {
+            (Stored::Plain(Numbers::F32(above)), Stored::Plain(Numbers::F32(below))) => above.extend(below),
+            (Stored::Plain(Numbers::F16(above)), Stored::Plain(Numbers::F16(below))) => above.extend(below),
+            (Stored::Plain(Numbers::Bf16(above)), Stored::Plain(Numbers::Bf16(below))) => above.extend(below),
+            (Stored::Blocks(of, above), Stored::Blocks(kind, below)) if *of == kind => above.extend(below),
+            (_, below) => return Some(below),
+        }
+        None
+    }
+}
+
 impl Part {
     fn new(stored: Stored, rows: usize, columns: usize) -> Result<Part, candle_core::Error> {
         let weight = match stored {
-            Stored::Full(values) => Weight::Full(Tensor::from_vec(values, (rows, columns), &Device::Cpu)?),
-            Stored::Blocks(kind, bytes) => Weight::Quantised(quantised(kind, bytes, rows, columns)?),
+            Stored::Plain(numbers) => Weight::Plain(numbers),
+            Stored::Blocks(kind, bytes) => quantised(kind, bytes, rows, columns)?,
         };
         Ok(Part { weight, rows })
     }
 
-    fn apply(&self, input: &Tensor) -> Result<Vec<f32>, EngineError> {
-        let output = match &self.weight {
-            Weight::Full(weight) => input.matmul(&weight.t()?)?,
-            Weight::Quantised(weight) => weight.forward(input)?,
-        };
-        Ok(output.flatten_all()?.to_vec1()?)
+    /// `input` (n, columns) to (n, rows).
+    fn apply(&self, input: &[f32], columns: usize) -> Result<Vec<f32>, EngineError> {
+        Ok(match &self.weight {
+            Weight::Plain(weight) => weight.apply(input, columns),
+            Weight::Packed(weight) => weight.apply(input),
+            Weight::Library(weight) => {
+                let input = Tensor::from_slice(input, (input.len() / columns, columns), &Device::Cpu)?;
+                weight.forward(&input)?.flatten_all()?.to_vec1()?
+            }
+        })
     }
 
     fn append_row(&self, row: usize, columns: usize, into: &mut Vec<f32>) -> Result<(), EngineError> {
         match &self.weight {
-            Weight::Full(weight) => {
-                let (storage, _) = weight.storage_and_layout();
-                let Storage::Cpu(storage) = &*storage else {
-                    return Err(EngineError::Compute("a weight is not in main memory".to_owned()));
-                };
-                let values = storage.as_slice::<f32>()?; // (out, in)
-                into.extend_from_slice(&values[row * columns..(row + 1) * columns]);
-            }
-            Weight::Quantised(weight) => {
+            Weight::Plain(weight) => weight.append_widened(row * columns..(row + 1) * columns, into),
+            Weight::Packed(weight) => weight.append_row(row, into),
+            Weight::Library(weight) => {
                 let at = Tensor::from_slice(&[row as u32], 1, &Device::Cpu)?;
                 into.extend(weight.embedding(&at)?.flatten_all()?.to_vec1::<f32>()?);
             }
@@ -144,13 +156,17 @@ fn quantised(
     bytes: Vec<u8>,
     rows: usize,
     columns: usize,
-) -> Result<QMatMul, candle_core::Error> {
-    let storage = QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, kind)?;
-    let mut weight = QTensor::new(storage, (rows, columns))?;
-    if matches!(kind, GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1) {
-        weight = QTensor::quantize(&weight.dequantize(&Device::Cpu)?, GgmlDType::Q8_0)?;
+) -> Result<Weight, candle_core::Error> {
+    if let Some(packed) = Packed::new(kind, &bytes, rows, columns) {
+        return Ok(Weight::Packed(packed));
     }
-    QMatMul::from_qtensor(weight)
+    let storage = QStorage::from_data(Cow::Owned(bytes), &Device::Cpu, kind)?;
+    let weight = QTensor::new(storage, (rows, columns))?;
+    if matches!(kind, GgmlDType::Q4_1 | GgmlDType::Q5_0 | GgmlDType::Q5_1) {
+        let finer = QTensor::quantize(&weight.dequantize(&Device::Cpu)?, GgmlDType::Q8_0)?;
+        return quantised(GgmlDType::Q8_0, finer.data()?.into_owned(), rows, columns);
+    }
+    Ok(Weight::Library(QMatMul::from_qtensor(weight)?))
 }
 
 impl From<candle_core::Error> for EngineError {

@@ -2,7 +2,7 @@
 //!
 //! A checkpoint is a Hugging Face folder (see [`crate::shards`]), the same files as bytes in memory, or one GGUF file (see
 //! [`crate::gguf`]).
-//! Tensors are read one at a time, from safetensors widened to f32, so that a load never holds more than the finished
+//! Tensors are read one at a time and kept in the precision they have, so that a load never holds more than the finished
 //! weights and one tensor. Names, shapes and types are checked before any arithmetic; what the
 //! tensors mean is left to [`crate::model`].
 
@@ -388,7 +388,11 @@ impl Weights {
     /// The values of a small tensor as f32.
     pub(crate) fn take(&mut self, tensor: &str, shape: &[usize]) -> Result<Vec<f32>, LoadError> {
         match self.stored(tensor, shape)? {
-            Stored::Full(values) => Ok(values),
+            Stored::Plain(numbers) => {
+                let mut values = Vec::with_capacity(numbers.len());
+                numbers.append_widened(0..numbers.len(), &mut values);
+                Ok(values)
+            }
             Stored::Blocks(kind, _) => Err(LoadError::Type {
                 file: self.file_name(),
                 tensor: tensor.to_owned(),
@@ -399,7 +403,7 @@ impl Weights {
 
     fn stored(&mut self, tensor: &str, shape: &[usize]) -> Result<Stored, LoadError> {
         match self {
-            Weights::Safetensors(files) => files.take(tensor, shape).map(Stored::Full),
+            Weights::Safetensors(files) => files.take(tensor, shape).map(Stored::Plain),
             Weights::Gguf(file) => file.take(tensor, shape),
         }
     }

@@ -28,7 +28,7 @@ pub(crate) fn share<T: Send + Sync>(
     results.into_iter().map(|result| result.into_inner().expect("every item was handed out")).collect()
 }
 
-/// Lets `work` fill the rows of `out` (rows, width).
+/// Lets `work` fill the rows of `out` (rows, width), of which the last may be short.
 pub(crate) fn share_rows(
     out: &mut [f32],
     width: usize,
@@ -36,7 +36,7 @@ pub(crate) fn share_rows(
     work: impl Fn(usize, &mut [f32]) + Sync,
 ) {
     // Nobody else ever asks for a row's lock; it is how threads that are not scoped get at different rows.
-    let rows: Vec<Mutex<&mut [f32]>> = out.chunks_exact_mut(width).map(Mutex::new).collect();
+    let rows: Vec<Mutex<&mut [f32]>> = out.chunks_mut(width).map(Mutex::new).collect();
     share(rows.len(), multiplications, |row| {
         work(row, &mut rows[row].lock().unwrap_or_else(PoisonError::into_inner));
     });
