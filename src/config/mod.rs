@@ -2,6 +2,7 @@
 //!
 //! Reading checks everything and reports every fault at once. This is the only place that reads the environment.
 
+mod hub;
 mod models;
 mod reader;
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 use thinkgate_engine::Options;
 use thinkgate_engine::weights::Checkpoint;
 
-use super::Environment;
 use super::reader::Section;
+use super::{Environment, hub};
 use crate::catalogue::{self, Entry, Shape};
 use crate::policy::{Architecture, ModelProfile, Skill, ThinkingAbility};
 
@@ -252,6 +252,7 @@ fn read_engine(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Option
         max_waiting: count("max_waiting", 0, 1 << 20).unwrap_or(defaults.max_waiting),
         threads: count("threads", 1, 1024),
         cache_bytes: count("cache_bytes", 1 << 20, 1 << 50),
+        ..defaults
     };
     section.refuse_unknown();
     options
@@ -284,10 +285,17 @@ fn read_source(
     folder: &Path,
     environment: Environment<'_>,
 ) -> Option<Source> {
-    let path = section.string("path").map(|path| folder.join(path));
+    let path = section.string("path").map(|path| match path.strip_prefix("hf:") {
+        Some(name) => hub::find(name, environment),
+        None => Ok(folder.join(path)),
+    });
     let upstream = section.has("upstream");
     match (path, upstream) {
-        (Some(path), false) => read_path(section, path),
+        (Some(Ok(path)), false) => read_path(section, path),
+        (Some(Err(reason)), false) => {
+            section.fault("path", reason);
+            None
+        }
         (None, true) => {
             let section = section.section("upstream");
             let upstream = read_upstream(&section, named, listen, environment);
