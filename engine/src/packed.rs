@@ -92,7 +92,7 @@ impl Packed {
             simd::run(Round { values: &input[row * self.columns..(row + 1) * self.columns], block, offset })
         });
         let mut output = vec![0.0; inputs * self.rows]; // (n, rows)
-        let work = inputs * self.rows * self.columns / 8; // products of bytes are quicker than others
+        let work = inputs * self.rows * self.columns / 4; // products of bytes are quicker than others
         if inputs < MANY {
             self.apply_by_rows(&input, &mut output, work);
         } else {

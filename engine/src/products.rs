@@ -97,10 +97,10 @@ impl<E: Element> Kernel for Multiply<'_, E> {
                 let taken = match (together, rows - row) {
                     (4, 4..) => self.tile::<S, 4, 4>(simd, row, input),
                     (2, 4..) => self.tile::<S, 4, 2>(simd, row, input),
-                    (1, 4..) => self.tile::<S, 4, 1>(simd, row, input),
+                    (1, 4..) if inputs > 1 => self.tile::<S, 4, 1>(simd, row, input),
                     (4, _) => self.tile::<S, 1, 4>(simd, row, input),
                     (2, _) => self.tile::<S, 1, 2>(simd, row, input),
-                    _ => self.tile::<S, 1, 1>(simd, row, input),
+                    _ => self.single(simd, row, input),
                 };
                 row += taken;
             }
@@ -110,6 +110,28 @@ impl<E: Element> Kernel for Multiply<'_, E> {
 }
 
 impl<E: Element> Multiply<'_, E> {
+    /// One row and one input: memory is read in its order, which it is fastest in, and four sums run side by side.
+    #[inline(always)]
+    fn single<S: Simd>(&mut self, simd: S, row: usize, input: usize) -> usize {
+        let weights = &self.weights[row * self.columns..(row + 1) * self.columns];
+        let inputs = &self.input[input * self.columns..(input + 1) * self.columns];
+        let whole = self.columns / (4 * S::LANES) * (4 * S::LANES);
+        let mut sums = [simd.splat(0.0); 4];
+        let several = weights.chunks_exact(4 * S::LANES).zip(inputs.chunks_exact(4 * S::LANES));
+        for (weights, inputs) in several {
+            for (step, sum) in sums.iter_mut().enumerate() {
+                let lanes = step * S::LANES..(step + 1) * S::LANES;
+                let weights = E::load(simd, &weights[lanes.clone()]);
+                *sum = simd.mul_add(weights, simd.load(&inputs[lanes]), *sum);
+            }
+        }
+        let sum = simd.add(simd.add(sums[0], sums[1]), simd.add(sums[2], sums[3]));
+        let rest = weights[whole..].iter().zip(&inputs[whole..]);
+        let rest: f32 = rest.map(|(weight, input)| weight.widen() * input).sum();
+        self.output[input * (self.weights.len() / self.columns) + row] = simd.sum(sum) + rest;
+        1
+    }
+
     /// Some rows times some inputs.
     #[inline(always)]
     fn tile<S: Simd, const ROWS: usize, const INPUTS: usize>(

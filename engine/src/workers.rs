@@ -8,7 +8,7 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use candle_core::utils::barrier_pool;
 
 /// Below this many multiplications, handing work over costs more than it saves.
-const PARALLEL_WORK: usize = 1 << 17;
+const PARALLEL_WORK: usize = 1 << 18;
 
 /// The results of `work` on 0, 1, ... `items`, which takes about so many `multiplications` altogether.
 pub(crate) fn share<T: Send + Sync>(

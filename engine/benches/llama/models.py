@@ -33,8 +33,16 @@ SHAPES = {
 }
 
 
+# Kind of most weights, and of those that get more bits.
+RECIPES = {
+    "q4_k_m": (Kind.Q4_K, Kind.Q6_K),
+    "q8_0": (Kind.Q8_0, Kind.Q8_0),
+    "f16": (Kind.F16, Kind.F16),
+}
+
+
 def write(path: Path, shape: Shape, recipe: str) -> None:
-    """A file of this shape. `recipe` is q4_k_m or q8_0."""
+    """A file of this shape. `recipe` is one of RECIPES."""
     draw = numpy.random.default_rng(0)
     writer = gguf.GGUFWriter(path, "qwen3moe" if shape.experts else "qwen3")
     settings(writer, shape)
@@ -75,7 +83,7 @@ def settings(writer: gguf.GGUFWriter, shape: Shape) -> None:
 def tensors(shape: Shape, recipe: str):
     """Name, rows, columns, how many are stacked, and kind; a kind of None is a norm's gain."""
     queries, keys = shape.heads * HEAD, shape.kv_heads * HEAD
-    low, high = (Kind.Q4_K, Kind.Q6_K) if recipe == "q4_k_m" else (Kind.Q8_0, Kind.Q8_0)
+    low, high = RECIPES[recipe]
     yield "token_embd.weight", shape.vocab, shape.hidden, 1, high
     yield "output_norm.weight", 1, shape.hidden, 1, None
     for layer in range(shape.layers):
@@ -101,6 +109,9 @@ def tensors(shape: Shape, recipe: str):
 
 
 def blocks(draw: numpy.random.Generator, kind: Kind, rows: int, columns: int) -> numpy.ndarray:
+    if kind == Kind.F16:
+        values = draw.random((rows, columns), numpy.float32) * 0.08 - 0.04
+        return values.astype(numpy.float16).view(numpy.uint8)
     values, size = gguf.GGML_QUANT_SIZES[kind]
     count = rows * columns // values
     out = draw.integers(0, 256, (count, size), numpy.uint8)
