@@ -147,6 +147,11 @@ async fn a_required_tool_is_called_with_arguments_that_fit() {
         events.events.iter().filter_map(|event| event.pointer("/choices/0/delta/tool_calls/0")).collect();
     assert_eq!((calls.len(), &calls[0]["index"], &calls[0]["type"]), (1, &json!(0), &json!("function")));
 
+    let mut impossible = body.clone();
+    impossible["tools"][0]["function"]["parameters"] = json!({"type": "bird"});
+    let refused = json_of(gateway.chat(&impossible).send().await.expect("a response")).await;
+    assert_eq!(refused["error"]["param"], "tools", "{refused}");
+
     body["tool_choice"] = "none".into();
     body["stream"] = false.into();
     let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
