@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use super::explain::{print_summary, timed_decision};
 use super::{Failure, heat_map};
 use crate::app::App;
-use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Step, Steps, Usage};
+use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Repetition, Step, Steps, Usage};
 use crate::cli::{AskArgs, Think};
 use crate::config::Config;
 use crate::conversation::{Asks, Conversation, Mode, Origin, Wish, unknown_model};
@@ -82,6 +82,10 @@ async fn answer(
     };
     let printed = print_steps(steps, out).await?;
     print_cost(&printed, out)?;
+    if let Some(repetition) = printed.repetition {
+        let cut = if repetition.cut { "; it was cut off" } else { "" };
+        writeln!(out, "it repeated itself for {} tokens{cut}", repetition.tokens)?;
+    }
     match printed.experts {
         Some(report) => heat_map::print(&report, out)?,
         None if args.experts => {
@@ -120,6 +124,7 @@ fn body_of(args: &AskArgs) -> Map<String, Value> {
 struct Printed {
     usage: Option<Usage>,
     experts: Option<ExpertReport>,
+    repetition: Option<Repetition>,
 }
 
 /// Prints reasoning, dim where the terminal can, then the answer.
@@ -144,6 +149,7 @@ async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Printed, 
             }
             Step::Usage(usage) => printed.usage = Some(usage),
             Step::Experts(report) => printed.experts = Some(report),
+            Step::Repetition(repetition) => printed.repetition = Some(repetition),
             Step::Other { .. } | Step::Finished { .. } => {}
         }
         out.flush()?;

@@ -252,6 +252,7 @@ fn read_engine(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Option
         max_waiting: count("max_waiting", 0, 1 << 20).unwrap_or(defaults.max_waiting),
         threads: count("threads", 1, 1024),
         cache_bytes: count("cache_bytes", 1 << 20, 1 << 50),
+        cut_loops: section.boolean("cut_loops").unwrap_or(defaults.cut_loops),
         ..defaults
     };
     section.refuse_unknown();
