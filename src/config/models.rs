@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use thinkgate_engine::Options;
+use thinkgate_engine::config::ModelConfig;
 use thinkgate_engine::weights::Checkpoint;
 
 use super::reader::Section;
@@ -210,7 +211,11 @@ fn read_model(
         Some(Source::Embedded(name)) => catalogue::find(name),
         _ => None,
     });
-    let shape = shape_of(section, source.as_ref(), entry);
+    let opened = open(section, source.as_ref());
+    let shape = match (&source, &opened) {
+        (Some(Source::Path(_)), opened) => opened.as_ref().map(|(config, _)| Shape::of_config(config)),
+        _ => entry.map(|entry| entry.shape.clone()),
+    };
     let architecture = agree(section, stated, shape.as_ref());
     let of_shape = |pick: fn(&Shape) -> u64| shape.as_ref().map(pick);
     let total_params = section.parameters("total_params").or(of_shape(|shape| shape.total_params));
@@ -226,7 +231,10 @@ fn read_model(
             .and_then(|tokens| u32::try_from(tokens).ok())
             .or(shape.as_ref().map(|shape| shape.context_length)),
         thinking: section.one_of("thinking", ABILITIES).unwrap_or_default(),
-        tools: section.boolean("tools").unwrap_or_else(|| source.as_ref().is_some_and(takes_tools)),
+        tools: section.boolean("tools").unwrap_or(match &source {
+            Some(Source::Upstream(_)) => true, // they are taken to know tools
+            _ => opened.is_some_and(|(_, takes_tools)| takes_tools),
+        }),
         vision: section.boolean("vision").unwrap_or(false),
         skill: read_skill(section).or(entry.and_then(|entry| entry.skill)),
         price: section.number("price", 0.0, 1e6),
@@ -422,26 +430,16 @@ fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
     timeouts
 }
 
-/// What the model's files say outranks the catalogue.
-fn shape_of(section: &Section<'_, '_, '_>, source: Option<&Source>, entry: Option<&Entry>) -> Option<Shape> {
-    let Some(Source::Path(path)) = source else { return entry.map(|entry| entry.shape.clone()) };
-    match Checkpoint::open(path).and_then(|checkpoint| checkpoint.config()) {
-        Ok(config) => Some(Shape::of_config(&config)),
+/// What a model's files say of its shape, which outranks the catalogue, and whether its chat template takes tools.
+fn open(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Option<(ModelConfig, bool)> {
+    let Some(Source::Path(path)) = source else { return None };
+    let opened = Checkpoint::open(path).and_then(|checkpoint| Ok((checkpoint.config()?, checkpoint)));
+    match opened {
+        Ok((config, checkpoint)) => Some((config, checkpoint.takes_tools().unwrap_or(false))),
         Err(error) => {
             section.fault("path", error.to_string());
             None
         }
-    }
-}
-
-/// Upstreams are taken to know tools; what we run ourselves says so in its chat template.
-fn takes_tools(source: &Source) -> bool {
-    match source {
-        Source::Upstream(_) => true,
-        Source::Path(path) => {
-            Checkpoint::open(path).and_then(|checkpoint| checkpoint.takes_tools()).unwrap_or(false)
-        }
-        Source::Embedded(_) => false,
     }
 }
 
