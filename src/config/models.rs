@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thinkgate_engine::Options;
@@ -10,7 +10,7 @@ use thinkgate_engine::config::ModelConfig;
 use thinkgate_engine::weights::Checkpoint;
 
 use super::reader::Section;
-use super::{Environment, hub};
+use super::{Environment, Surroundings};
 use crate::catalogue::{self, Entry, Shape};
 use crate::policy::{Architecture, ModelProfile, Skill, ThinkingAbility};
 
@@ -174,12 +174,11 @@ pub(super) fn embedded_pair() -> Vec<Model> {
 pub(super) fn read(
     sections: &[Section<'_, '_, '_>],
     listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
 ) -> Vec<Model> {
     let mut models: Vec<Model> = Vec::new();
     for section in sections {
-        let model = read_model(section, listen, folder, environment);
+        let model = read_model(section, listen, around);
         section.refuse_unknown();
         let Some(model) = model else { continue };
         let name = &model.profile.name;
@@ -191,12 +190,7 @@ pub(super) fn read(
     if models.is_empty() { embedded_pair() } else { models }
 }
 
-fn read_model(
-    section: &Section<'_, '_, '_>,
-    listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
-) -> Option<Model> {
+fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surroundings<'_>) -> Option<Model> {
     let name = section.string("name").unwrap_or_else(|| {
         section.fault("name", "missing; clients choose the model by it");
         String::new()
@@ -204,7 +198,7 @@ fn read_model(
     check_name(section, &name);
     let stated = section.one_of("architecture", ARCHITECTURES);
     let named = section.string("catalogue").and_then(|entry| find_entry(section, &entry));
-    let source = read_source(section, named, listen, folder, environment);
+    let source = read_source(section, named, listen, around);
 
     let entry = named.or(match &source {
         Some(Source::Upstream(upstream)) => catalogue::find(&upstream.model_id),
@@ -216,7 +210,8 @@ fn read_model(
         (Some(Source::Path(_)), opened) => opened.as_ref().map(|(config, _)| Shape::of_config(config)),
         _ => entry.map(|entry| entry.shape.clone()),
     };
-    let architecture = agree(section, stated, shape.as_ref());
+    let passed_over = source.is_none() && around.has_passed_over();
+    let architecture = if passed_over { stated } else { agree(section, stated, shape.as_ref()) };
     let of_shape = |pick: fn(&Shape) -> u64| shape.as_ref().map(pick);
     let total_params = section.parameters("total_params").or(of_shape(|shape| shape.total_params));
     // A dense model's every parameter is active.
@@ -291,23 +286,23 @@ fn read_source(
     section: &Section<'_, '_, '_>,
     named: Option<&'static Entry>,
     listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
 ) -> Option<Source> {
-    let path = section.string("path").map(|path| match path.strip_prefix("hf:") {
-        Some(name) => hub::find(name, environment),
-        None => Ok(folder.join(path)),
-    });
     let upstream = section.has("upstream");
-    match (path, upstream) {
-        (Some(Ok(path)), false) => read_path(section, path),
-        (Some(Err(reason)), false) => {
-            section.fault("path", reason);
-            None
-        }
+    match (section.string("path"), upstream) {
+        (Some(path), false) => match path.strip_prefix("hf:") {
+            Some(name) => {
+                let found = around.hub_model(name).unwrap_or_else(|reason| {
+                    section.fault("path", reason);
+                    None
+                });
+                found.and_then(|path| read_path(section, path))
+            }
+            None => read_path(section, around.folder.join(path)),
+        },
         (None, true) => {
             let section = section.section("upstream");
-            let upstream = read_upstream(&section, named, listen, environment);
+            let upstream = read_upstream(&section, named, listen, around.environment);
             section.refuse_unknown();
             upstream.map(|upstream| Source::Upstream(Box::new(upstream)))
         }
