@@ -62,7 +62,8 @@ impl<'n> Name<'n> {
     /// Which of a repository's files is the model: one GGUF file, or, where that is `None`, the folder.
     pub(super) fn choose<'f>(&self, files: &[&'f str]) -> Result<Option<&'f str>, String> {
         let Name { owner, name, .. } = self;
-        let models: Vec<&str> = files.iter().copied().filter(|file| is_gguf(file)).collect();
+        let models = files.iter().copied().filter(|file| is_gguf(file) && is_plain(file));
+        let models: Vec<&str> = models.collect();
         if let Some(named) = self.file {
             let found = models.iter().copied().find(|file| *file == named);
             return found.map(Some).ok_or_else(|| format!("{owner}/{name} holds no {named}"));

@@ -270,7 +270,9 @@ async fn a_repository_must_hold_what_can_be_run() {
     assert_eq!(setup.hub.asked_for("a-q4_0.gguf").len(), 0);
     assert_eq!(setup.hub.asked_for("a-q8_0.gguf").len(), 1);
 
-    let setup = Setup::start(vec![("pytorch_model.bin".to_owned(), Bytes::new())], Box::new(usual)).await;
+    let useless = ["pytorch_model.bin", "../../../x.gguf", ".x.gguf"];
+    let useless = useless.map(|name| (name.to_owned(), Bytes::new())).to_vec();
+    let setup = Setup::start(useless, Box::new(usual)).await;
     let refused = setup.load("Qwen/Pico").await.expect_err("refused");
     assert!(refused.contains("neither a GGUF file nor safetensors"), "{refused}");
 
