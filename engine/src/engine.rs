@@ -32,6 +32,7 @@ struct Shared {
     vocabulary: Vocabulary,
     constraints: Constraints,
     defaults: Defaults,
+    cut_loops: bool,
     runner: RunnerHandle,
 }
 
@@ -51,6 +52,9 @@ pub struct Options {
     pub cache_bytes: Option<usize>,
     /// How keys and values are kept.
     pub cache_precision: Precision,
+    /// End what has repeated itself a thousand tokens long, where the request sets no `max_tokens`: thinking goes over into
+    /// the answer, an answer ends for its length.
+    pub cut_loops: bool,
 }
 
 impl Options {
@@ -68,6 +72,7 @@ impl Default for Options {
             threads: None,
             cache_bytes: None,
             cache_precision: Precision::Half,
+            cut_loops: true,
         }
     }
 }
@@ -175,6 +180,7 @@ impl Engine {
             template,
             vocabulary,
             defaults: Defaults::new(generation.sampling),
+            cut_loops: options.cut_loops,
             runner: RunnerHandle::spawn(model, &options, threads).map_err(LoadError::Thread)?,
             config,
         };
@@ -237,7 +243,7 @@ impl Engine {
     ) -> Result<Generation, SubmitError> {
         let shared = &self.shared;
         let permit = shared.runner.reserve()?;
-        let limits = Limits::new(request, shared.info.context_length);
+        let limits = Limits::new(request, shared.info.context_length, shared.cut_loops);
         let cache = KvCache::counted(&shared.config, shared.runner.blocks());
         let sequence = Sequence::new(prompt, phase, cache, drawing, limits, shared.vocabulary.clone());
         shared.runner.submit(permit, sequence)

@@ -37,8 +37,9 @@ pub struct TokenUse {
 }
 
 impl ExpertUse {
-    /// Adds what the gates chose for `rows` of a pack, which hold `tokens`; of these, `traced` are kept one by one.
-    pub(crate) fn record(&mut self, gates: &[GateRecord], rows: Range<usize>, tokens: &[u32], traced: usize) {
+    /// Adds what the gates chose for `rows` of a pack, which hold `tokens`; the choices are kept one by one until there
+    /// are those of `traced` tokens.
+    pub fn record(&mut self, gates: &[GateRecord], rows: Range<usize>, tokens: &[u32], traced: usize) {
         if self.layers.is_empty() {
             self.layers = gates.iter().map(LayerUse::unused).collect();
         }

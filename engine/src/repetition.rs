@@ -1,7 +1,8 @@
 //! Has the model begun to repeat itself?
 //!
 //! Small models, and all models that take the likeliest token while thinking, fall into loops: the same few tokens until
-//! the budget is spent. A loop is only reported, never cut: a table of zeros repeats itself too.
+//! the budget is spent. A loop is reported, and cut only where it has lasted and nobody said how long the reply may be: a
+//! table of zeros repeats itself too.
 
 /// A text that ended in a loop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -11,6 +12,18 @@ pub struct Repetition {
     /// Tokens of the whole loop.
     pub tokens: usize,
 }
+
+impl Repetition {
+    /// Has it gone on for so long that nobody can want the rest?
+    pub(crate) fn is_endless(&self) -> bool {
+        self.tokens >= ENDLESS.max(ENDLESS_TIMES * self.period)
+    }
+}
+
+/// A loop that fills this many tokens ...
+const ENDLESS: usize = 1024;
+/// ... with a passage that came this often is never left: at each round the model saw more reason to go on.
+const ENDLESS_TIMES: usize = 32;
 
 /// Longest passage that is looked for.
 const LONGEST: usize = 64;
@@ -76,6 +89,14 @@ mod tests {
         assert_eq!(watch(looped(64, 300)), Some(Repetition { period: 64, tokens: 300 }));
         assert_eq!(watch(looped(20, 79)), None, "not yet four times");
         assert_eq!(watch(looped(3, 40)), None, "too short");
+    }
+
+    #[test]
+    fn only_what_lasts_is_endless() {
+        for (period, endless) in [(1, 1024), (32, 1024), (33, 1056), (64, 2048)] {
+            let after = |tokens| Repetition { period, tokens }.is_endless();
+            assert_eq!((after(endless - 1), after(endless)), (false, true), "{period}");
+        }
     }
 
     #[test]

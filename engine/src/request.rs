@@ -165,10 +165,12 @@ pub struct Finish {
     pub completion_tokens: usize,
     /// The thinking budget was spent, and the engine closed the block.
     pub budget_exhausted: bool,
-    /// The engine closed the block, because the budget was spent or the answer needed the room.
+    /// The engine closed the block: the budget was spent, the answer needed the room, or thinking had become a loop.
     pub closed_thinking: bool,
-    /// The reply ended in a loop.
+    /// The reply ended in a loop, or its thinking was closed because of one.
     pub repetition: Option<Repetition>,
+    /// The engine cut that loop off.
+    pub cut_loop: bool,
     /// Which experts worked on the tokens that were read for this request; `None` for a dense model.
     pub experts: Option<ExpertUse>,
 }

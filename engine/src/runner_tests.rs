@@ -8,6 +8,7 @@ use crate::cache::KvCache;
 use crate::config::ModelConfig;
 use crate::constraint::Constraints;
 use crate::model::Wanted;
+use crate::repetition::Repetition;
 use crate::request::{AnswerFormat, Chat, Finish, FinishReason, Request, TokenLogprobs};
 use crate::sampler::Recipe;
 use crate::sequence::{Drawing, Limits, Phase, Thinking, Vocabulary};
@@ -70,6 +71,7 @@ struct Stage {
     config: ModelConfig,
     vocabulary: Vocabulary,
     steps: Arc<Mutex<Vec<Vec<usize>>>>,
+    cut_loops: bool,
 }
 
 struct Setup {
@@ -77,6 +79,7 @@ struct Setup {
     filler: u32,
     fault: Fault,
     options: Options,
+    context: usize,
 }
 
 impl Default for Setup {
@@ -87,6 +90,7 @@ impl Default for Setup {
             filler: tokenizer.encode_text("a").unwrap()[0],
             fault: Fault::None,
             options: Options::default(),
+            context: 1024,
         }
     }
 }
@@ -99,7 +103,8 @@ impl Setup {
     fn start(self) -> Stage {
         let tokenizer = Arc::new(pico());
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../models/pico-dense/config.json");
-        let config = ModelConfig::parse(&std::fs::read(path).unwrap()).unwrap();
+        let mut config = ModelConfig::parse(&std::fs::read(path).unwrap()).unwrap();
+        config.context_length = self.context;
         let steps = Arc::new(Mutex::new(Vec::new()));
         let model = Scripted {
             config: config.clone(),
@@ -111,7 +116,8 @@ impl Setup {
         let thinking = Thinking::find(&tokenizer);
         let end_tokens = [tokenizer.marker_id("<|im_end|>").unwrap()].into();
         let handle = RunnerHandle::spawn(model, &self.options, 1).unwrap();
-        Stage { handle, config, vocabulary: Vocabulary { tokenizer, thinking, end_tokens }, steps }
+        let vocabulary = Vocabulary { tokenizer, thinking, end_tokens };
+        Stage { handle, config, vocabulary, steps, cut_loops: self.options.cut_loops }
     }
 }
 
@@ -120,7 +126,7 @@ impl Stage {
         let prompt = vec![5; prompt];
         let permit = self.handle.reserve()?;
         let phase = Phase::after(&prompt, request.chat.thinking, self.vocabulary.thinking.as_ref());
-        let limits = Limits::new(&request, self.config.context_length);
+        let limits = Limits::new(&request, self.config.context_length, self.cut_loops);
         let cache = KvCache::new(&self.config);
         let drawing = self.drawing(&request);
         let sequence = Sequence::new(prompt, phase, cache, drawing, limits, self.vocabulary.clone());
@@ -554,4 +560,38 @@ fn stopping_the_engine_ends_generations_with_an_error() {
     let endless = stage.submit(1, direct(1000)).unwrap();
     drop(stage);
     assert_eq!(*read(endless).error(), EngineError::Stopped);
+}
+
+#[test]
+fn an_endless_loop_is_cut_where_the_request_sets_no_limit() {
+    let open = |request| Request { max_tokens: None, ..request };
+    let setup = |text: &str| Setup { context: 4096, ..Setup::script(script(text)) };
+    let begun = script("I see: ").len();
+    let outcome = setup("I see: ").start().run(open(direct(1)));
+    let finish = outcome.finish();
+    assert_eq!((finish.reason, finish.cut_loop), (FinishReason::Length, true));
+    assert_eq!(finish.repetition, Some(Repetition { period: 1, tokens: 1024 }));
+    assert_eq!(finish.completion_tokens, begun + 1024);
+
+    // Who sets a limit may want the loop; it is told of all the same. So is who has cutting turned off.
+    let outcome = setup("I see: ").start().run(direct(1500));
+    assert_eq!((outcome.finish().completion_tokens, outcome.finish().cut_loop), (1500, false));
+    assert!(outcome.finish().repetition.is_some_and(|found| found.tokens == 1500 - begun));
+    let options = Options { cut_loops: false, ..Options::default() };
+    let outcome = Setup { options, ..setup("I see: ") }.start().run(open(direct(1)));
+    assert_eq!((outcome.finish().completion_tokens, outcome.finish().cut_loop), (4096 - 4, false));
+}
+
+#[test]
+fn an_endless_loop_of_thinking_ends_in_an_answer() {
+    let opening = script("<think>");
+    let script =
+        [opening, vec![pico().encode_text("a").unwrap()[0]; 1024], script("It is 4.<|im_end|>")].concat();
+    let request = Request { max_tokens: None, ..thinking(1) };
+    let outcome = Setup { context: 4096, ..Setup::script(script) }.start().run(request);
+    let finish = outcome.finish();
+    assert_eq!((outcome.answer.as_str(), finish.reason), ("It is 4.", FinishReason::Stop));
+    assert!(finish.closed_thinking && finish.cut_loop && !finish.budget_exhausted);
+    assert_eq!(finish.repetition, Some(Repetition { period: 1, tokens: 1024 }));
+    assert_eq!(finish.reasoning_tokens, 1024);
 }

@@ -20,7 +20,7 @@ use crate::constraint::Constraint;
 use crate::experts::ExpertUse;
 use crate::model::{GateRecord, Span, Wanted};
 use crate::prefix::PrefixIndex;
-use crate::repetition;
+use crate::repetition::{self, Repetition};
 use crate::request::{EngineError, Event, Finish, FinishReason, Request, TokenLogprob, TokenLogprobs};
 use crate::sampler::{Recipe, Sampler, Veto, log_softmax, top};
 use crate::stream::{StopMatcher, Trimmer, Utf8Stream};
@@ -90,10 +90,12 @@ pub(crate) struct Limits {
     logprobs: Option<usize>,
     calls_tools: bool,
     one_call: bool,
+    cut_loops: bool,
 }
 
 impl Limits {
-    pub(crate) fn new(request: &Request, context: usize) -> Limits {
+    /// Loops are cut, if at all, where the request sets no limit of its own.
+    pub(crate) fn new(request: &Request, context: usize, cut_loops: bool) -> Limits {
         Limits {
             max_tokens: request.max_tokens.unwrap_or(usize::MAX),
             context,
@@ -107,6 +109,7 @@ impl Limits {
             logprobs: request.logprobs,
             calls_tools: request.chat.tools.is_some(),
             one_call: request.one_call,
+            cut_loops: cut_loops && request.max_tokens.is_none(),
         }
     }
 }
@@ -146,6 +149,7 @@ pub(crate) struct Sequence {
     budget_exhausted: bool,
     closed_thinking: bool,
     repetition: repetition::Watch,
+    cut_loop: Option<Repetition>,
     experts: ExpertUse,
     /// Positions whose experts are counted.
     counted: usize,
@@ -197,6 +201,7 @@ impl Sequence {
             budget_exhausted: false,
             closed_thinking: false,
             repetition: repetition::Watch::default(),
+            cut_loop: None,
             experts: ExpertUse::default(),
             counted: 0,
             text,
@@ -447,10 +452,12 @@ impl Sequence {
         if self.finished.is_some() {
             return;
         }
-        if self.room() == 0 {
+        let endless = self.repetition.found().filter(|found| self.limits.cut_loops && found.is_endless());
+        self.cut_loop = endless.or(self.cut_loop);
+        if self.room() == 0 || (endless.is_some() && self.phase == Phase::Answer) {
             return self.stop(FinishReason::Length, None, events);
         }
-        if let Some(closing) = self.closing_due() {
+        if let Some(closing) = self.closing_due(endless.is_some()) {
             self.force_close(&closing, events);
         }
     }
@@ -463,13 +470,13 @@ impl Sequence {
 
     /// Must the engine close the thinking block now, and with which words? With the sentence where it leaves the
     /// answer its room, without it where it does not, and not at all where no answer would fit either way.
-    fn closing_due(&self) -> Option<Arc<[u32]>> {
+    fn closing_due(&self, stuck: bool) -> Option<Arc<[u32]>> {
         let thinking = self.vocabulary.thinking.as_ref().filter(|_| self.phase == Phase::Reasoning)?;
         let (full, bare) = (thinking.closing.len(), thinking.bare_closing.len());
         let (room, reserve) = (self.room(), self.limits.reserve_answer);
         let last_call = |closing: usize| reserve > 0 && room == reserve.saturating_add(closing);
         let overdue = reserve > 0 && room <= reserve.saturating_add(bare);
-        let due = self.budget_spent() || last_call(full) || overdue;
+        let due = self.budget_spent() || last_call(full) || overdue || stuck;
         if due && room >= full + reserve.max(1) {
             return Some(Arc::clone(&thinking.closing));
         }
@@ -484,6 +491,7 @@ impl Sequence {
     fn force_close(&mut self, closing: &[u32], events: &mut Vec<Event>) {
         self.budget_exhausted = self.budget_spent();
         self.closed_thinking = true;
+        self.repetition = repetition::Watch::default(); // the answer begins anew
         self.text.bytes.discard(); // the cut may have gone through a character
         let shown = closing.len() - self.vocabulary.thinking.as_ref().map_or(0, |it| it.bare_closing.len());
         for token in &closing[..shown] {
@@ -519,7 +527,8 @@ impl Sequence {
             completion_tokens: self.completed,
             budget_exhausted: self.budget_exhausted,
             closed_thinking: self.closed_thinking,
-            repetition: self.repetition.found(),
+            repetition: self.cut_loop.or(self.repetition.found()),
+            cut_loop: self.cut_loop.is_some(),
             experts: (!self.experts.layers.is_empty()).then(|| self.experts.clone()),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 use std::path::Path;
@@ -12,6 +13,8 @@ use std::path::Path;
 use half::{bf16, f16};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata, TensorInfo};
+use serde::de::{Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 
 use crate::config::ConfigFile;
 use crate::products::Numbers;
@@ -171,6 +174,7 @@ impl Shard {
         }
         self.data_start = 8 + size;
         let json = self.bytes(8, size as usize)?.into_owned();
+        serde_json::from_slice::<Distinct>(&json).map_err(|error| self.damaged(error))?;
         serde_json::from_slice(&json).map_err(|error| self.damaged(error))
     }
 
@@ -216,6 +220,34 @@ impl Shard {
 
     fn damaged(&self, reason: impl ToString) -> LoadError {
         LoadError::Damaged { file: self.name.clone(), reason: reason.to_string() }
+    }
+}
+
+/// An object that names nothing twice, as the format demands; the library would take the last of the two, and other
+/// readers the first.
+struct Distinct;
+
+impl<'de> Deserialize<'de> for Distinct {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_map(Distinct)
+    }
+}
+
+impl<'de> Visitor<'de> for Distinct {
+    type Value = Distinct;
+
+    fn expecting(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Distinct, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, IgnoredAny)) = map.next_entry::<String, _>()? {
+            if let Some(twice) = names.replace(name) {
+                return Err(A::Error::custom(format!("tensor {twice} is there twice")));
+            }
+        }
+        Ok(Distinct)
     }
 }
 

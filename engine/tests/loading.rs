@@ -295,4 +295,7 @@ fn sharded_bf16_of_the_newer_style_equals_one_f32_file() {
     sharded.write("b.safetensors", serialize(&second[1..]));
     let stale = Checkpoint::open_folder(&sharded.0).unwrap().weights();
     assert!(matches!(stale.err(), Some(LoadError::Missing { .. })));
+    std::fs::remove_file(sharded.0.join("b.safetensors")).unwrap();
+    let gone = Checkpoint::open_folder(&sharded.0).unwrap().weights().err().unwrap();
+    assert!(matches!(&gone, LoadError::Io { file, .. } if file.ends_with("b.safetensors")), "{gone}");
 }

@@ -181,7 +181,7 @@ impl Shown {
         dispatched: Dispatched,
         record: &mut Record,
     ) -> Result<Reply, ApiError> {
-        let Answer::Whole(Whole { mut choices, usage, experts }) = dispatched.answer else {
+        let Answer::Whole(Whole { mut choices, usage, experts, repetition }) = dispatched.answer else {
             return Err(ApiError::Internal);
         };
         if !self.show_reasoning {
@@ -197,8 +197,15 @@ impl Shown {
             record.used(usage);
             body.insert("usage".into(), usage.to_json());
         }
+        let mut notes = Map::new();
         if self.experts {
-            body.insert("thinkgate".into(), json!({ "experts": experts }));
+            notes.insert("experts".into(), json!(experts));
+        }
+        if let Some(repetition) = repetition {
+            notes.insert("repetition".into(), json!(repetition));
+        }
+        if !notes.is_empty() {
+            body.insert("thinkgate".into(), notes.into());
         }
         Ok(Reply::Whole(body.into()))
     }

@@ -30,8 +30,8 @@ pub(super) struct Relay {
     /// Choices whose first chunk has named the role.
     begun: BTreeSet<u64>,
     usage: Option<Value>,
-    /// What the last chunk of the choice says of the experts, if the client asked.
-    experts: Option<Value>,
+    /// What the last chunk of the choice says beside the answer: of the experts, if the client asked, and of a loop.
+    notes: Map<String, Value>,
 }
 
 impl Relay {
@@ -49,7 +49,7 @@ impl Relay {
             show_reasoning,
             begun: BTreeSet::new(),
             usage: None,
-            experts: experts.then_some(Value::Null),
+            notes: experts.then(|| ("experts".to_owned(), Value::Null)).into_iter().collect(),
         }
     }
 
@@ -86,14 +86,15 @@ impl Relay {
                 self.delta(choice, json!({"content": text}), Map::new(), queue);
             }
             Step::Other { choice, delta, beside } => self.delta(choice, delta.into(), beside, queue),
-            Step::Experts(report) => self.experts = Some(json!(report)),
+            Step::Experts(report) => drop(self.notes.insert("experts".into(), json!(report))),
+            Step::Repetition(repetition) => drop(self.notes.insert("repetition".into(), json!(repetition))),
             Step::Finished { choice, reason } => {
                 self.begin(choice, queue);
                 let mut beside = Map::new();
                 beside.insert("finish_reason".into(), reason.into());
                 let mut chunk = self.chunk(choice, json!({}), beside);
-                if let Some(experts) = self.experts.take() {
-                    chunk.insert("thinkgate".into(), json!({ "experts": experts }));
+                if !self.notes.is_empty() {
+                    chunk.insert("thinkgate".into(), std::mem::take(&mut self.notes).into());
                 }
                 queue.push_back(data(chunk));
             }
@@ -187,7 +188,7 @@ impl Sending {
                 match &step {
                     Step::Reasoning { .. } | Step::Answer { .. } => self.record.token(),
                     Step::Usage(usage) => self.record.used(usage),
-                    Step::Other { .. } | Step::Experts(_) | Step::Finished { .. } => {}
+                    Step::Other { .. } | Step::Experts(_) | Step::Repetition(_) | Step::Finished { .. } => {}
                 }
                 self.relay.events_of(step, &mut self.queue);
             }

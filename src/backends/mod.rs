@@ -14,6 +14,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures_util::Stream;
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 pub use self::experts::{ExpertDetail, ExpertReport, LayerReport, TRACED, TokenReport};
@@ -56,6 +57,19 @@ pub struct Whole {
     pub usage: Option<Usage>,
     /// Which experts worked on it, where that was asked for and is known.
     pub experts: Option<ExpertReport>,
+    /// The loop it ended in, where the backend looks for loops.
+    pub repetition: Option<Repetition>,
+}
+
+/// A model that says the same again and again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Repetition {
+    /// Tokens of the passage that came again and again.
+    pub period: usize,
+    /// Tokens of the whole loop.
+    pub tokens: usize,
+    /// The engine cut it off, which a client prevents by setting `max_tokens`.
+    pub cut: bool,
 }
 
 /// One step of an answer.
@@ -86,6 +100,8 @@ pub enum Step {
     },
     /// Which experts worked on it; before the end, where it was asked for and is known.
     Experts(ExpertReport),
+    /// The loop it ended in; before the end.
+    Repetition(Repetition),
     /// A choice is complete.
     Finished {
         /// Which choice.

@@ -199,7 +199,7 @@ fn read_answer(body: &Value, inline: bool, expects_closer: bool) -> Result<Whole
             separate(message, inline, expects_closer);
         }
     }
-    Ok(Whole { choices, usage: body.get("usage").and_then(Usage::of_json), experts: None })
+    Ok(Whole { choices, usage: body.get("usage").and_then(Usage::of_json), experts: None, repetition: None })
 }
 
 /// Moves the reasoning of a message into `reasoning_content`.

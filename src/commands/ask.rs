@@ -7,11 +7,12 @@ use futures_util::StreamExt;
 use serde_json::{Map, Value, json};
 
 use super::explain::{print_summary, timed_decision};
+use super::serve::start_logging;
 use super::{Failure, heat_map};
 use crate::app::App;
-use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Step, Steps, Usage};
+use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Repetition, Step, Steps, Usage};
 use crate::cli::{AskArgs, Think};
-use crate::config::Config;
+use crate::config::{Config, Log};
 use crate::conversation::{Asks, Conversation, Mode, Origin, Wish, unknown_model};
 use crate::decide::Decision;
 use crate::dispatch::{Order, dispatch};
@@ -21,7 +22,8 @@ use crate::dispatch::{Order, dispatch};
 /// # Errors
 /// A faulty configuration, an unknown model, or a model that fails.
 pub fn run(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
-    let config = Config::load(args.config.as_deref()).map_err(Failure::usage)?;
+    let begin_logging = |log: &Log| start_logging(log.json);
+    let config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
         let app = App::new(config).map_err(Failure::usage)?;
@@ -82,6 +84,10 @@ async fn answer(
     };
     let printed = print_steps(steps, out).await?;
     print_cost(&printed, out)?;
+    if let Some(repetition) = printed.repetition {
+        let cut = if repetition.cut { "; it was cut off" } else { "" };
+        writeln!(out, "it repeated itself for {} tokens{cut}", repetition.tokens)?;
+    }
     match printed.experts {
         Some(report) => heat_map::print(&report, out)?,
         None if args.experts => {
@@ -120,6 +126,7 @@ fn body_of(args: &AskArgs) -> Map<String, Value> {
 struct Printed {
     usage: Option<Usage>,
     experts: Option<ExpertReport>,
+    repetition: Option<Repetition>,
 }
 
 /// Prints reasoning, dim where the terminal can, then the answer.
@@ -144,6 +151,7 @@ async fn print_steps(mut steps: Steps, out: &mut impl Write) -> Result<Printed, 
             }
             Step::Usage(usage) => printed.usage = Some(usage),
             Step::Experts(report) => printed.experts = Some(report),
+            Step::Repetition(repetition) => printed.repetition = Some(repetition),
             Step::Other { .. } | Step::Finished { .. } => {}
         }
         out.flush()?;

@@ -8,7 +8,7 @@ use tokio::net::TcpListener;
 use super::Failure;
 use crate::app::App;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Fault, Source};
+use crate::config::{Config, Fault, Log, Source};
 use crate::server::{Ended, serve};
 
 /// Runs the gateway until SIGINT or SIGTERM.
@@ -16,7 +16,8 @@ use crate::server::{Ended, serve};
 /// # Errors
 /// A faulty configuration, a model that does not load, or an address that cannot be had.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
-    let mut config = Config::load(args.config.as_deref()).map_err(Failure::usage)?;
+    let begin_logging = |log: &Log| start_logging(log.json);
+    let mut config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
     if let Some(listen) = args.listen {
         config.listen = listen;
     }
@@ -53,7 +54,7 @@ fn refuse_open_door(config: &Config, insecure: bool) -> Result<(), Failure> {
 }
 
 /// `RUST_LOG` chooses what is logged; by default one line per request.
-fn start_logging(json: bool) {
+pub(super) fn start_logging(json: bool) {
     use tracing_subscriber::EnvFilter;
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()

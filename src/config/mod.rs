@@ -2,10 +2,12 @@
 //!
 //! Reading checks everything and reports every fault at once. This is the only place that reads the environment.
 
+mod download;
 mod hub;
 mod models;
 mod reader;
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
@@ -160,25 +162,81 @@ impl std::error::Error for ConfigError {}
 /// Looks up an environment variable; tests put a table in its place.
 pub type Environment<'e> = &'e dyn Fn(&str) -> Option<String>;
 
+/// What to do about a model of the hub that is not on this machine.
+enum Absent {
+    /// It is a fault.
+    Refuse,
+    /// Pass over it, and note that there is one.
+    Note(Cell<bool>),
+    /// Download it, which takes its time.
+    Fetch,
+}
+
+/// What reading depends on beside the text.
+struct Surroundings<'e> {
+    /// Where relative paths start.
+    folder: &'e Path,
+    environment: Environment<'e>,
+    absent: Absent,
+}
+
+impl Surroundings<'_> {
+    /// Is there a model of the hub that is yet to be downloaded?
+    fn has_passed_over(&self) -> bool {
+        matches!(&self.absent, Absent::Note(noted) if noted.get())
+    }
+
+    /// The files of a model of the hub; `None` if it was passed over.
+    fn hub_model(&self, text: &str) -> Result<Option<PathBuf>, String> {
+        let name = hub::Name::parse(text)?;
+        let found = name.find(self.environment)?;
+        match &self.absent {
+            _ if found.is_some() => Ok(found),
+            Absent::Note(noted) => {
+                noted.set(true);
+                Ok(None)
+            }
+            Absent::Refuse => Err(format!(
+                "{text} is not in {}; `thinkgate serve` and `hf download {}/{}` fetch it",
+                name.folder(self.environment)?.display(),
+                name.owner,
+                name.name
+            )),
+            Absent::Fetch => {
+                download::fetch(&name, self.environment)
+                    .map_err(|reason| format!("{text} is not on this machine: {reason}"))?;
+                let found = name.find(self.environment)?;
+                found.map(Some).ok_or_else(|| format!("{text} was downloaded, but is not whole"))
+            }
+        }
+    }
+}
+
 impl Config {
     /// Reads and checks `file`, or takes the built-in configuration where there is none.
     ///
     /// # Errors
-    /// Every fault of the file.
+    /// Every fault of the file. A model of the hub that is not on this machine is one.
     pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
-        let Some(file) = file else { return Ok(Config::default()) };
-        let name = file.display().to_string();
-        let text = std::fs::read_to_string(file).map_err(|error| ConfigError {
-            faults: vec![Fault {
-                file: Some(name.clone()),
-                line: None,
-                key: String::new(),
-                message: format!("cannot be read: {error}"),
-            }],
-        })?;
-        let folder = file.parent().unwrap_or(Path::new(""));
-        let mut config = Config::parse(&text, Some(name), folder, &|name| std::env::var(name).ok())?;
-        config.file = Some(file.to_owned());
+        let Some(path) = file else { return Ok(Config::default()) };
+        let (text, name) = text_of(path)?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut config = Config::parse(&text, Some(name), folder_of(path), &environment)?;
+        config.file = Some(path.to_owned());
+        Ok(config)
+    }
+
+    /// The same, and downloads the models of the hub that are not on this machine. That can take long and be told on the
+    /// log, so `before` is called first; faults of the file are told before anything is downloaded.
+    ///
+    /// # Errors
+    /// Every fault of the file, or why a model could not be downloaded.
+    pub fn load_fetching(file: Option<&Path>, before: impl FnOnce(&Log)) -> Result<Config, ConfigError> {
+        let Some(path) = file else { return Ok(Config::default()) };
+        let (text, name) = text_of(path)?;
+        let environment = |name: &str| std::env::var(name).ok();
+        let mut config = Config::parse_fetching(&text, Some(name), folder_of(path), &environment, before)?;
+        config.file = Some(path.to_owned());
         Ok(config)
     }
 
@@ -192,13 +250,28 @@ impl Config {
         folder: &Path,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigError> {
-        let document = Document::new(name, text);
-        let table = document.parse();
-        let root = document.root(&table);
-        let config = read(&root, folder, environment);
-        root.finish();
-        let faults = document.into_faults();
-        if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
+        parse(text, name, &Surroundings { folder, environment, absent: Absent::Refuse })
+    }
+
+    /// The same, and downloads models, as [`Config::load_fetching`] does.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn parse_fetching(
+        text: &str,
+        name: Option<String>,
+        folder: &Path,
+        environment: Environment<'_>,
+        before: impl FnOnce(&Log),
+    ) -> Result<Config, ConfigError> {
+        let mut around = Surroundings { folder, environment, absent: Absent::Note(Cell::new(false)) };
+        let config = parse(text, name.clone(), &around)?;
+        if !around.has_passed_over() {
+            return Ok(config);
+        }
+        before(&config.log);
+        around.absent = Absent::Fetch;
+        parse(text, name, &around)
     }
 
     /// What deciding needs of the configuration.
@@ -212,14 +285,43 @@ impl Config {
     }
 }
 
-fn read(root: &Section<'_, '_, '_>, folder: &Path, environment: Environment<'_>) -> Config {
+/// The text of a file, and the name that complaints give it.
+fn text_of(file: &Path) -> Result<(String, String), ConfigError> {
+    let name = file.display().to_string();
+    match std::fs::read_to_string(file) {
+        Ok(text) => Ok((text, name)),
+        Err(error) => {
+            let message = format!("cannot be read: {error}");
+            Err(ConfigError {
+                faults: vec![Fault { file: Some(name), line: None, key: String::new(), message }],
+            })
+        }
+    }
+}
+
+fn folder_of(file: &Path) -> &Path {
+    file.parent().unwrap_or(Path::new(""))
+}
+
+fn parse(text: &str, name: Option<String>, around: &Surroundings<'_>) -> Result<Config, ConfigError> {
+    let document = Document::new(name, text);
+    let table = document.parse();
+    let root = document.root(&table);
+    let config = read(&root, around);
+    root.finish();
+    let faults = document.into_faults();
+    if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
+}
+
+fn read(root: &Section<'_, '_, '_>, around: &Surroundings<'_>) -> Config {
+    let &Surroundings { folder, environment, .. } = around;
     let presets = read_presets(&root.section("presets"));
     let listen = read_server(root.section("server"));
     let config = Config {
         file: None,
         listen,
         preset: read_policy(root.section("policy"), &presets),
-        models: models::read(&root.sections("models"), listen, folder, environment),
+        models: models::read(&root.sections("models"), listen, around),
         rules: read_path(root.section("rules"), "dir", folder),
         classifier: read_path(root.section("classifier"), "path", folder),
         calibration: read_path(root.section("calibration"), "path", folder),

@@ -2,14 +2,15 @@
 
 use std::fmt;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use thinkgate_engine::Options;
+use thinkgate_engine::config::ModelConfig;
 use thinkgate_engine::weights::Checkpoint;
 
 use super::reader::Section;
-use super::{Environment, hub};
+use super::{Environment, Surroundings};
 use crate::catalogue::{self, Entry, Shape};
 use crate::policy::{Architecture, ModelProfile, Skill, ThinkingAbility};
 
@@ -173,12 +174,11 @@ pub(super) fn embedded_pair() -> Vec<Model> {
 pub(super) fn read(
     sections: &[Section<'_, '_, '_>],
     listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
 ) -> Vec<Model> {
     let mut models: Vec<Model> = Vec::new();
     for section in sections {
-        let model = read_model(section, listen, folder, environment);
+        let model = read_model(section, listen, around);
         section.refuse_unknown();
         let Some(model) = model else { continue };
         let name = &model.profile.name;
@@ -190,12 +190,7 @@ pub(super) fn read(
     if models.is_empty() { embedded_pair() } else { models }
 }
 
-fn read_model(
-    section: &Section<'_, '_, '_>,
-    listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
-) -> Option<Model> {
+fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surroundings<'_>) -> Option<Model> {
     let name = section.string("name").unwrap_or_else(|| {
         section.fault("name", "missing; clients choose the model by it");
         String::new()
@@ -203,15 +198,20 @@ fn read_model(
     check_name(section, &name);
     let stated = section.one_of("architecture", ARCHITECTURES);
     let named = section.string("catalogue").and_then(|entry| find_entry(section, &entry));
-    let source = read_source(section, named, listen, folder, environment);
+    let source = read_source(section, named, listen, around);
 
     let entry = named.or(match &source {
         Some(Source::Upstream(upstream)) => catalogue::find(&upstream.model_id),
         Some(Source::Embedded(name)) => catalogue::find(name),
         _ => None,
     });
-    let shape = shape_of(section, source.as_ref(), entry);
-    let architecture = agree(section, stated, shape.as_ref());
+    let opened = open(section, source.as_ref());
+    let shape = match (&source, &opened) {
+        (Some(Source::Path(_)), opened) => opened.as_ref().map(|(config, _)| Shape::of_config(config)),
+        _ => entry.map(|entry| entry.shape.clone()),
+    };
+    let passed_over = source.is_none() && around.has_passed_over();
+    let architecture = if passed_over { stated } else { agree(section, stated, shape.as_ref()) };
     let of_shape = |pick: fn(&Shape) -> u64| shape.as_ref().map(pick);
     let total_params = section.parameters("total_params").or(of_shape(|shape| shape.total_params));
     // A dense model's every parameter is active.
@@ -226,7 +226,10 @@ fn read_model(
             .and_then(|tokens| u32::try_from(tokens).ok())
             .or(shape.as_ref().map(|shape| shape.context_length)),
         thinking: section.one_of("thinking", ABILITIES).unwrap_or_default(),
-        tools: section.boolean("tools").unwrap_or_else(|| source.as_ref().is_some_and(takes_tools)),
+        tools: section.boolean("tools").unwrap_or(match &source {
+            Some(Source::Upstream(_)) => true, // they are taken to know tools
+            _ => opened.is_some_and(|(_, takes_tools)| takes_tools),
+        }),
         vision: section.boolean("vision").unwrap_or(false),
         skill: read_skill(section).or(entry.and_then(|entry| entry.skill)),
         price: section.number("price", 0.0, 1e6),
@@ -252,6 +255,7 @@ fn read_engine(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Option
         max_waiting: count("max_waiting", 0, 1 << 20).unwrap_or(defaults.max_waiting),
         threads: count("threads", 1, 1024),
         cache_bytes: count("cache_bytes", 1 << 20, 1 << 50),
+        cut_loops: section.boolean("cut_loops").unwrap_or(defaults.cut_loops),
         ..defaults
     };
     section.refuse_unknown();
@@ -282,23 +286,23 @@ fn read_source(
     section: &Section<'_, '_, '_>,
     named: Option<&'static Entry>,
     listen: SocketAddr,
-    folder: &Path,
-    environment: Environment<'_>,
+    around: &Surroundings<'_>,
 ) -> Option<Source> {
-    let path = section.string("path").map(|path| match path.strip_prefix("hf:") {
-        Some(name) => hub::find(name, environment),
-        None => Ok(folder.join(path)),
-    });
     let upstream = section.has("upstream");
-    match (path, upstream) {
-        (Some(Ok(path)), false) => read_path(section, path),
-        (Some(Err(reason)), false) => {
-            section.fault("path", reason);
-            None
-        }
+    match (section.string("path"), upstream) {
+        (Some(path), false) => match path.strip_prefix("hf:") {
+            Some(name) => {
+                let found = around.hub_model(name).unwrap_or_else(|reason| {
+                    section.fault("path", reason);
+                    None
+                });
+                found.and_then(|path| read_path(section, path))
+            }
+            None => read_path(section, around.folder.join(path)),
+        },
         (None, true) => {
             let section = section.section("upstream");
-            let upstream = read_upstream(&section, named, listen, environment);
+            let upstream = read_upstream(&section, named, listen, around.environment);
             section.refuse_unknown();
             upstream.map(|upstream| Source::Upstream(Box::new(upstream)))
         }
@@ -421,26 +425,16 @@ fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
     timeouts
 }
 
-/// What the model's files say outranks the catalogue.
-fn shape_of(section: &Section<'_, '_, '_>, source: Option<&Source>, entry: Option<&Entry>) -> Option<Shape> {
-    let Some(Source::Path(path)) = source else { return entry.map(|entry| entry.shape.clone()) };
-    match Checkpoint::open(path).and_then(|checkpoint| checkpoint.config()) {
-        Ok(config) => Some(Shape::of_config(&config)),
+/// What a model's files say of its shape, which outranks the catalogue, and whether its chat template takes tools.
+fn open(section: &Section<'_, '_, '_>, source: Option<&Source>) -> Option<(ModelConfig, bool)> {
+    let Some(Source::Path(path)) = source else { return None };
+    let opened = Checkpoint::open(path).and_then(|checkpoint| Ok((checkpoint.config()?, checkpoint)));
+    match opened {
+        Ok((config, checkpoint)) => Some((config, checkpoint.takes_tools().unwrap_or(false))),
         Err(error) => {
             section.fault("path", error.to_string());
             None
         }
-    }
-}
-
-/// Upstreams are taken to know tools; what we run ourselves says so in its chat template.
-fn takes_tools(source: &Source) -> bool {
-    match source {
-        Source::Upstream(_) => true,
-        Source::Path(path) => {
-            Checkpoint::open(path).and_then(|checkpoint| checkpoint.takes_tools()).unwrap_or(false)
-        }
-        Source::Embedded(_) => false,
     }
 }
 

@@ -140,9 +140,10 @@ fn the_engines_limits_belong_to_models_that_it_runs() {
     let local = |engine: &str| {
         parse(&format!("[[models]]\nname = \"a\"\ncatalogue = \"pico-moe\"\nengine = {{ {engine} }}\n"))
     };
-    let config = local("cache_bytes = 2097152, threads = 1").expect("valid");
+    let config = local("cache_bytes = 2097152, threads = 1, cut_loops = false").expect("valid");
     let engine = config.models[0].engine;
     assert_eq!((engine.cache_bytes, engine.threads, engine.max_running), (Some(2 << 20), Some(1), 8));
+    assert!(!engine.cut_loops && local("threads = 1").expect("valid").models[0].engine.cut_loops);
     let error = local("cache_bytes = 5, thread = 2").expect_err("faulty").to_string();
     assert!(error.contains("models[0].engine.cache_bytes: expected a whole number from 1048576"), "{error}");
     assert!(error.contains("models[0].engine.thread: unknown key; did you mean threads?"), "{error}");

@@ -147,6 +147,11 @@ async fn a_required_tool_is_called_with_arguments_that_fit() {
         events.events.iter().filter_map(|event| event.pointer("/choices/0/delta/tool_calls/0")).collect();
     assert_eq!((calls.len(), &calls[0]["index"], &calls[0]["type"]), (1, &json!(0), &json!("function")));
 
+    let mut impossible = body.clone();
+    impossible["tools"][0]["function"]["parameters"] = json!({"type": "bird"});
+    let refused = json_of(gateway.chat(&impossible).send().await.expect("a response")).await;
+    assert_eq!(refused["error"]["param"], "tools", "{refused}");
+
     body["tool_choice"] = "none".into();
     body["stream"] = false.into();
     let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
@@ -237,4 +242,28 @@ async fn the_experts_of_an_answer_are_told_to_those_who_ask() {
     let wrong = asked("all", &body).await.expect("a response");
     assert_eq!(wrong.status(), 400);
     assert_eq!(json_of(wrong).await["error"]["param"], "x-thinkgate-experts");
+}
+
+#[tokio::test]
+async fn a_loop_is_told_to_the_client() {
+    let gateway = Gateway::start("").await;
+    let mut body = ask("Sing.");
+    body["enable_thinking"] = false.into();
+    body["temperature"] = 0.into();
+    body["max_tokens"] = 300.into();
+    let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    assert!(answer.get("thinkgate").is_none(), "nothing to tell: {answer}");
+
+    body["response_format"] = json!({"type": "grammar", "grammar": "start: /(la ){100,}/"});
+    let answer = json_of(gateway.chat(&body).send().await.expect("a response")).await;
+    let told = answer["thinkgate"]["repetition"].clone();
+    assert!(told["tokens"].as_u64() > Some(48) && told["period"].as_u64() >= Some(1), "{answer}");
+    assert_eq!((&told["cut"], &answer["choices"][0]["finish_reason"]), (&json!(false), &json!("length")));
+
+    body["stream"] = true.into();
+    let events = Events::of(gateway.chat(&body).send().await.expect("a response")).await;
+    let telling: Vec<_> = events.events.iter().filter(|event| event.get("thinkgate").is_some()).collect();
+    assert_eq!(telling.len(), 1);
+    assert_eq!(telling[0]["thinkgate"]["repetition"], told);
+    assert_eq!(telling[0]["choices"][0]["finish_reason"], "length");
 }

@@ -14,6 +14,8 @@ mod config;
 mod embedded;
 /// What goes wrong, and how the client learns of it.
 mod errors;
+/// Models of the Hugging Face hub.
+mod hub;
 /// Starting, draining and stopping.
 mod lifecycle;
 /// What a peer can hold, and for how long.

@@ -38,6 +38,7 @@ RECIPES = {
     "q4_k_m": (Kind.Q4_K, Kind.Q6_K),
     "q8_0": (Kind.Q8_0, Kind.Q8_0),
     "f16": (Kind.F16, Kind.F16),
+    "f32": (Kind.F32, Kind.F32),
 }
 
 
@@ -50,7 +51,8 @@ def write(path: Path, shape: Shape, recipe: str) -> None:
         if kind is None:
             writer.add_tensor(name, numpy.ones(columns, numpy.float32))
         elif kind == Kind.F32:
-            writer.add_tensor(name, draw.standard_normal((rows, columns), numpy.float32) * 0.02)
+            values = draw.standard_normal((many, rows, columns), numpy.float32) * 0.02
+            writer.add_tensor(name, values if many > 1 else values[0])
         else:
             bytes_ = blocks(draw, kind, many * rows, columns)
             lead = (many,) if many > 1 else ()

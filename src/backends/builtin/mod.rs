@@ -28,12 +28,16 @@ impl Builtin {
     /// The request asks for something the engine does not do, or there is no room.
     pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
         let request = request_of(call, self.engine.info())?;
+        let held_by = match request.answer_format {
+            engine::AnswerFormat::ToolCall(_) => "tools",
+            _ => "response_format",
+        };
         // Long prompts take long to tokenise, and other requests' events must not wait for that.
         let engine = self.engine.clone();
         let submitted = tokio::task::spawn_blocking(move || engine.submit(request)).await;
         let generation = submitted
             .map_err(|error| BackendError::Engine(error.to_string()))?
-            .map_err(|error| self.explain(error))?;
+            .map_err(|error| self.explain(error, held_by))?;
         let watch = Watch::new(&self.name, &self.engine, call.experts.is_some());
         if call.stream {
             return Ok(Answer::Steps(steps_of(generation, watch)));
@@ -41,7 +45,8 @@ impl Builtin {
         collect(generation, watch).await.map(Answer::Whole)
     }
 
-    fn explain(&self, error: engine::SubmitError) -> BackendError {
+    /// `held_by` is the field that the answer's format comes from.
+    fn explain(&self, error: engine::SubmitError, held_by: &str) -> BackendError {
         use engine::SubmitError;
         match error {
             SubmitError::Prompt(reason) => {
@@ -50,10 +55,10 @@ impl Builtin {
             SubmitError::Invalid { field, value, reason } => {
                 refused(field, format!("{field}: {reason}, got {value}"))
             }
-            // A tool that must be called is a format too.
-            SubmitError::Format(reason) => {
-                refused("response_format", format!("what the answer is held to cannot be enforced: {reason}"))
-            }
+            SubmitError::Format(reason) => refused(
+                held_by,
+                format!("{held_by}: what the answer is held to cannot be enforced: {reason}"),
+            ),
             SubmitError::TooLong { tokens, context } => BackendError::Refused {
                 param: "messages".into(),
                 message: format!("the prompt has {tokens} tokens; {} holds {context}", self.name),

@@ -6,7 +6,7 @@ use futures_util::stream;
 use serde_json::{Map, Value, json};
 use thinkgate_engine as engine;
 
-use crate::backends::{BackendError, ExpertReport, Step, Steps, Usage, Whole};
+use crate::backends::{BackendError, ExpertReport, Repetition, Step, Steps, Usage, Whole};
 use crate::id::unique;
 
 /// What is known of a generation beside its events.
@@ -37,11 +37,12 @@ impl Watch {
         Some(ExpertReport::new(used, per_token, |token| self.engine.token_text(token)))
     }
 
-    /// Operators want to know of loops; the answer says nothing of them.
-    fn note_loop(&self, finish: &engine::Finish) {
-        if let Some(engine::Repetition { period, tokens }) = finish.repetition {
-            tracing::warn!(model = self.model, period, tokens, "a reply ended in a loop");
-        }
+    /// Operators want to know of loops as well.
+    fn note_loop(&self, finish: &engine::Finish) -> Option<Repetition> {
+        let engine::Repetition { period, tokens } = finish.repetition?;
+        let cut = finish.cut_loop;
+        tracing::warn!(model = self.model, period, tokens, cut, "a reply ended in a loop");
+        Some(Repetition { period, tokens, cut })
     }
 }
 
@@ -77,9 +78,9 @@ pub(super) fn steps_of(generation: engine::Generation, watch: Watch) -> Steps {
                     Ok(Step::Other { choice: 0, delta: Map::new(), beside })
                 }
                 Some(engine::Event::Finished(finish)) => {
-                    watch.note_loop(&finish);
-                    let mut rest: VecDeque<Step> =
-                        watch.report(&finish).map(Step::Experts).into_iter().collect();
+                    let experts = watch.report(&finish).map(Step::Experts);
+                    let repetition = watch.note_loop(&finish).map(Step::Repetition);
+                    let mut rest: VecDeque<Step> = experts.into_iter().chain(repetition).collect();
                     rest.push_back(Step::Finished { choice: 0, reason: reason_of(&finish).into() });
                     rest.push_back(Step::Usage(usage_of(&finish)));
                     return Some((Ok(rest.pop_front()?), After::Rest(rest)));
@@ -147,10 +148,9 @@ pub(super) async fn collect(
                 message.tokens.get_or_insert_default().push(described(&token));
             }
             Some(engine::Event::Finished(finish)) => {
-                watch.note_loop(&finish);
                 let choices = vec![message.into_choice(reason_of(&finish))];
                 let (usage, experts) = (Some(usage_of(&finish)), watch.report(&finish));
-                return Ok(Whole { choices, usage, experts });
+                return Ok(Whole { choices, usage, experts, repetition: watch.note_loop(&finish) });
             }
             Some(engine::Event::Failed(error)) => return Err(BackendError::Engine(error.to_string())),
             None => return Err(BackendError::Truncated(None)),
