@@ -19,11 +19,11 @@ pub(crate) use parse::unknown_model;
 pub enum Role {
     /// The operator of the client program.
     System,
-    /// The person, or a program that writes in the person's place.
+    /// The person.
     User,
     /// An earlier answer of a model.
     Assistant,
-    /// What a tool returned.
+    /// What a tool returned, and what a client program says in the user's name without a word of the user.
     Tool,
 }
 

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::fields::wishes_in_fields;
 use super::{Asks, Conversation, Message, Mode, Origin, Role, Wish};
 use crate::policy::Policy;
+use crate::reading::is_all_machine;
 
 /// More messages than any honest client sends; above it, parsing costs more than the request is worth.
 const MAX_MESSAGES: usize = 2048;
@@ -49,7 +50,8 @@ impl BadRequest {
 }
 
 impl<'a> Conversation<'a> {
-    /// Reads an OpenAI chat-completions body: messages, tools, answer format, thinking fields and model.
+    /// Reads an OpenAI chat-completions or an Anthropic messages body: messages, tools, answer format, thinking
+    /// fields and model. A system prompt beside the messages counts as the first of them.
     ///
     /// # Errors
     /// The first field that is missing or has a value outside its documented set.
@@ -65,6 +67,7 @@ impl<'a> Conversation<'a> {
             .get("messages")
             .ok_or_else(|| BadRequest::new("messages", "messages: missing; expected an array of messages"))?;
         let mut conversation = Conversation::from_messages(messages)?;
+        conversation.read_system(body.get("system"))?;
         conversation.read_model(body.get("model"), policy)?;
         conversation.read_request_fields(body)?;
         Ok(conversation)
@@ -103,11 +106,21 @@ impl<'a> Conversation<'a> {
         }
         let mut conversation = Conversation::default();
         for (index, value) in list.iter().enumerate() {
-            let (message, images) = read_message(index, value)?;
+            let (mut message, images) = read_message(index, value)?;
+            if message.role == Role::User && is_observation(conversation.messages.last(), &message.text) {
+                message.role = Role::Tool;
+            }
             conversation.messages.push(message);
             conversation.images += images;
         }
         Ok(conversation)
+    }
+
+    fn read_system(&mut self, system: Option<&'a Value>) -> Result<(), BadRequest> {
+        let Some(system) = system.filter(|value| !value.is_null()) else { return Ok(()) };
+        let content = read_content("system", Some(system), Role::System)?;
+        self.messages.insert(0, Message { role: Role::System, ..content.into_message(Role::System) });
+        Ok(())
     }
 
     /// `auto`, `auto:think`, `auto:fast`, `auto:PRESET`, `PRESET`, or a configured model.
@@ -178,44 +191,92 @@ fn read_message(index: usize, value: &Value) -> Result<(Message<'_>, usize), Bad
             ));
         }
     };
-    let (text, images) = read_content(&at("content"), value.get("content"), role)?;
+    let content = read_content(&at("content"), value.get("content"), role)?;
+    let images = content.others;
     let filled = |key: &str| match value.get(key) {
         Some(Value::Array(list)) => !list.is_empty(),
         Some(Value::String(text)) => !text.trim().is_empty(),
         Some(Value::Object(_)) => true,
         _ => false,
     };
-    let message = Message {
-        role,
-        calls_tools: filled("tool_calls") || filled("function_call"),
-        thought: filled("reasoning_content")
-            || filled("reasoning")
-            || filled("reasoning_details")
-            || (role == Role::Assistant && text.contains("</think>")),
-        text,
-    };
+    let mut message = content.into_message(role);
+    message.calls_tools |= filled("tool_calls") || filled("function_call");
+    message.thought |= filled("reasoning_content")
+        || filled("reasoning")
+        || filled("reasoning_details")
+        || (role == Role::Assistant && message.text.contains("</think>"));
     Ok((message, images))
 }
 
-fn read_content<'a>(
-    path: &str,
-    content: Option<&'a Value>,
-    role: Role,
-) -> Result<(Cow<'a, str>, usize), BadRequest> {
+/// What the content of a message holds.
+#[derive(Default)]
+struct Content<'a> {
+    text: Cow<'a, str>,
+    /// What tools returned, as Anthropic puts it into the user's messages.
+    results: Vec<&'a str>,
+    calls_tools: bool,
+    thought: bool,
+    /// Images and other parts that are not text.
+    others: usize,
+}
+
+impl<'a> Content<'a> {
+    /// A message in the user's name that a program alone wrote is a tool's, whatever its role says.
+    fn into_message(self, role: Role) -> Message<'a> {
+        let programs = role == Role::User
+            && self.others == 0
+            && if self.text.trim().is_empty() {
+                !self.results.is_empty()
+            } else {
+                is_all_machine(&self.text)
+            };
+        let (role, text) = match (programs, self.results.is_empty()) {
+            (true, true) => (Role::Tool, self.text),
+            (true, false) => (Role::Tool, joined(&self.results)),
+            (false, _) => (role, self.text),
+        };
+        Message { role, text, calls_tools: self.calls_tools, thought: self.thought }
+    }
+}
+
+/// Agents without tool roles hand results back in the user's name, after an answer that asked for an action.
+fn is_observation(before: Option<&Message<'_>>, text: &str) -> bool {
+    const OPENINGS: &[&str] =
+        &["observation", "tool result", "tool output", "tool response", "工具返回", "工具结果", "观察结果"];
+    const ACTIONS: &[&str] = &["Action", "action", "<tool", "\"name\"", "动作", "行动", "调用"];
+    let asked = before.is_some_and(|message| {
+        message.role == Role::Assistant && ACTIONS.iter().any(|action| message.text.contains(action))
+    });
+    let start: String = text.trim_start().chars().take(16).flat_map(char::to_lowercase).collect();
+    asked
+        && OPENINGS.iter().any(|opening| {
+            start.strip_prefix(opening).is_some_and(|rest| rest.trim_start().starts_with([':', '：']))
+        })
+}
+
+fn joined<'a>(texts: &[&'a str]) -> Cow<'a, str> {
+    match texts {
+        [] => Cow::Borrowed(""),
+        [one] => Cow::Borrowed(one),
+        many => Cow::Owned(many.join("\n")),
+    }
+}
+
+fn read_content<'a>(path: &str, content: Option<&'a Value>, role: Role) -> Result<Content<'a>, BadRequest> {
     match content {
-        Some(Value::String(text)) => Ok((Cow::Borrowed(text), 0)),
+        Some(Value::String(text)) => Ok(Content { text: Cow::Borrowed(text), ..Content::default() }),
         Some(Value::Array(parts)) => read_parts(path, parts),
-        None | Some(Value::Null) if role == Role::Assistant => Ok((Cow::Borrowed(""), 0)),
+        None | Some(Value::Null) if role == Role::Assistant => Ok(Content::default()),
         other => Err(BadRequest::value(path, other.unwrap_or(&Value::Null), "a string or an array of parts")),
     }
 }
 
-fn read_parts<'a>(path: &str, parts: &'a [Value]) -> Result<(Cow<'a, str>, usize), BadRequest> {
+fn read_parts<'a>(path: &str, parts: &'a [Value]) -> Result<Content<'a>, BadRequest> {
     if parts.len() > MAX_PARTS {
         return Err(BadRequest::new(path, format!("{path}: at most {MAX_PARTS} parts, got {}", parts.len())));
     }
+    let mut content = Content::default();
     let mut texts: Vec<&str> = Vec::new();
-    let mut others = 0;
     for (index, part) in parts.iter().enumerate() {
         match part.get("type").and_then(Value::as_str) {
             Some("text" | "input_text" | "output_text" | "refusal") => {
@@ -226,18 +287,33 @@ fn read_parts<'a>(path: &str, parts: &'a [Value]) -> Result<(Cow<'a, str>, usize
                     .ok_or_else(|| BadRequest::value(&format!("{path}[{index}].{key}"), part, "a string"))?;
                 texts.push(text);
             }
-            Some(_) => others += 1,
+            Some("tool_result") => read_result(part, &mut content),
+            Some("tool_use" | "server_tool_use") => content.calls_tools = true,
+            Some("thinking" | "redacted_thinking") => content.thought = true,
+            Some(_) => content.others += 1,
             None => {
                 return Err(BadRequest::value(&format!("{path}[{index}].type"), part, "a part with a type"));
             }
         }
     }
-    let text = match texts.as_slice() {
-        [] => Cow::Borrowed(""),
-        [one] => Cow::Borrowed(*one),
-        many => Cow::Owned(many.join("\n")),
-    };
-    Ok((text, others))
+    content.text = joined(&texts);
+    Ok(content)
+}
+
+/// A tool's answer; what it holds is the tool's business, so nothing in it is refused.
+fn read_result<'a>(part: &'a Value, content: &mut Content<'a>) {
+    if part.get("is_error").and_then(Value::as_bool) == Some(true) {
+        content.results.push("Error:");
+    }
+    match part.get("content") {
+        Some(Value::String(text)) => content.results.push(text),
+        Some(Value::Array(parts)) => {
+            let text = |part: &'a Value| part.get("text").and_then(Value::as_str);
+            content.results.extend(parts.iter().filter_map(text));
+            content.others += parts.iter().filter(|part| text(part).is_none()).count();
+        }
+        _ => content.results.push(""),
+    }
 }
 
 fn max_tokens(body: &Value) -> Result<Option<u64>, BadRequest> {
@@ -258,7 +334,9 @@ fn max_tokens(body: &Value) -> Result<Option<u64>, BadRequest> {
 fn tool_forced(choice: Option<&Value>) -> bool {
     match choice {
         Some(Value::String(name)) => name == "required" || name == "any",
-        Some(Value::Object(_)) => true,
+        Some(Value::Object(choice)) => {
+            !matches!(choice.get("type").and_then(Value::as_str), Some("auto" | "none"))
+        }
         _ => false,
     }
 }
@@ -282,6 +360,51 @@ mod tests {
         let conversation = Conversation::from_body(&body, &policy()).expect("valid");
         assert_eq!(conversation.messages[0].text, "one\ntwo");
         assert_eq!(conversation.images, 1);
+    }
+
+    #[test]
+    fn anthropic_blocks_are_told_apart() {
+        let body = json!({
+            "system": [{"type": "text", "text": "Be brief."}],
+            "tool_choice": {"type": "auto"},
+            "messages": [
+                {"role": "user", "content": "List the files."},
+                {"role": "assistant", "content": [
+                    {"type": "thinking", "thinking": "…"}, {"type": "tool_use", "id": "1", "name": "ls"}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "1", "is_error": true, "content": "no such folder"},
+                    {"type": "text", "text": "<system-reminder>Be good.</system-reminder>"}]},
+                {"role": "user", "content": [
+                    {"type": "tool_result", "tool_use_id": "1", "content": [{"type": "text", "text": "a b"}]},
+                    {"type": "text", "text": "Now delete them."}]}]});
+        let conversation = Conversation::from_body(&body, &policy()).expect("valid");
+        let read: Vec<(Role, &str)> =
+            conversation.messages.iter().map(|message| (message.role, &*message.text)).collect();
+        let expected = [
+            (Role::System, "Be brief."),
+            (Role::User, "List the files."),
+            (Role::Assistant, ""),
+            (Role::Tool, "Error:\nno such folder"),
+            (Role::User, "Now delete them."),
+        ];
+        assert_eq!(read, expected);
+        assert!(conversation.messages[2].calls_tools && conversation.messages[2].thought);
+        assert_eq!((conversation.images, conversation.tool_forced), (0, false));
+    }
+
+    #[test]
+    fn what_a_program_says_in_the_users_name_is_no_word_of_the_user() {
+        let turns = |before: &'static str, text: &'static str| json!([{"role": "assistant", "content": before}, {"role": "user", "content": text}]);
+        for (messages, role) in [
+            (turns("", "[read_file for 'a.py'] Result:\nprove()"), Role::Tool),
+            (turns("", "<environment_context>\n<cwd>/a</cwd>\n</environment_context>"), Role::Tool),
+            (turns("", "<user_query>why?</user_query>"), Role::User),
+            (turns("Action: look", "Observation: 42"), Role::Tool),
+            (turns("Hello.", "Observation: the sky is blue."), Role::User),
+        ] {
+            let conversation = Conversation::from_messages(&messages).expect("valid");
+            assert_eq!(conversation.messages[1].role, role, "{messages}");
+        }
     }
 
     #[test]

@@ -43,7 +43,8 @@ pub(super) fn plan(
     let tokens = Expected::of(assessment, rules, conversation);
     let fitting = fitting_models(conversation, policy, wishes, &tokens, notes);
     let arms = ranked(&fitting, assessment, &tokens);
-    let chosen = choose(&arms, &fitting, verdict.mode);
+    let near = if verdict.cheapest { f64::INFINITY } else { NEAR_TIE };
+    let chosen = choose(&arms, &fitting, verdict.mode, near);
     let Some(model) = chosen else {
         return Plan {
             model: String::new(),
@@ -250,14 +251,14 @@ fn skill_by_size(model: &ModelProfile) -> Skill {
     Skill { direct: between(low.1, high.1), thinking: between(low.2, high.2), narrow: false }
 }
 
-/// The best arm with the settled mode; near-ties go to the cheaper. Where no model has that mode, the best arm.
-fn choose<'p>(arms: &[Arm], models: &[&'p ModelProfile], mode: Mode) -> Option<&'p ModelProfile> {
+/// The best arm with the settled mode; those whose utility is `near` go to the cheaper. Where no model has that mode, the best arm.
+fn choose<'p>(arms: &[Arm], models: &[&'p ModelProfile], mode: Mode, near: f64) -> Option<&'p ModelProfile> {
     let with_mode: Vec<&Arm> = arms.iter().filter(|arm| arm.thinking == mode).collect();
     let pool = if with_mode.is_empty() { arms.iter().collect() } else { with_mode };
     let best = pool.first()?;
     let chosen = pool
         .iter()
-        .filter(|arm| best.utility - arm.utility <= NEAR_TIE)
+        .filter(|arm| best.utility - arm.utility <= near)
         .min_by(|a, b| a.cost.total_cmp(&b.cost))?;
     models.iter().copied().find(|model| model.name == chosen.model)
 }

@@ -26,6 +26,8 @@ pub struct Decision {
     pub task: Task,
     /// Language of the ask: an ISO 639-1 code, or `und` where the text tells none.
     pub language: &'static str,
+    /// Whose words were judged: what a client program put around them is left out.
+    pub ask: Ask,
     /// The score lay between the thresholds, so the preset's default applied.
     pub abstained: bool,
     /// Every explicit request about thinking or model, honoured or not.
@@ -43,6 +45,15 @@ pub struct Decision {
     /// Time the decision took; absent where output must be reproducible.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub micros: Option<u64>,
+}
+
+/// The words that were judged.
+#[derive(Debug, Clone, Serialize)]
+pub struct Ask {
+    /// Index of the message they stand in.
+    pub message: usize,
+    /// `[start, end)` in bytes of that message's text, in order.
+    pub spans: Vec<[usize; 2]>,
 }
 
 /// The thinking mode with its budget.

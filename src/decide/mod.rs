@@ -17,7 +17,7 @@ use crate::conversation::{Asks, Conversation, Mode, Origin, Role, Wish};
 use crate::policy::{Effort, Policy, Preset};
 use crate::reading::Reading;
 use crate::rules::{Directive, RuleSet};
-use crate::signals::language_of;
+use crate::signals::{Errand, errand, language_of, order_in_system};
 use score::Assessment;
 
 /// Everything deciding depends on besides the request. Immutable; a reload swaps the whole.
@@ -47,7 +47,8 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
     let assessment = score::assess(conversation, &readings, &snapshot.rules);
     let mut wishes = wishes::collect(conversation, &readings, preset_name, &preset);
     let mut notes = Vec::new();
-    let verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
+    let mut verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
+    verdict.cheapest = readings.errand == Some(Errand::Chore);
     let plan = arms::plan(
         conversation,
         &snapshot.policy,
@@ -78,6 +79,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         strong_probability: assessment.strong_probability(),
         task: assessment.task(),
         language: language_of(readings.last().ask()),
+        ask: Ask { message: readings.turns[0].index, spans: readings.last().ask_spans() },
         abstained: verdict.abstained,
         wishes,
         evidence: assessment.evidence,
@@ -109,25 +111,35 @@ pub(crate) struct Readings<'r> {
     /// The last user message, then earlier ones, newest first.
     turns: Vec<Turn<'r>>,
     system: Vec<Turn<'r>>,
+    /// What a client program asks for itself, where it is not the person who asks.
+    errand: Option<Errand>,
 }
 
 impl<'r> Readings<'r> {
     fn of(conversation: &Conversation<'_>, rules: &'r RuleSet) -> Self {
         let messages = &conversation.messages;
         let read = |index: usize| {
-            let (reading, stated) = wishes::read(rules, &messages[index].text);
+            let (reading, mut stated) = wishes::read(rules, &messages[index].text);
+            if matches!(messages[index].role, Role::Tool | Role::Assistant) {
+                stated.clear();
+            }
             Turn { index, reading, stated }
         };
         let with_role = |role: Role| (0..messages.len()).filter(move |index| messages[*index].role == role);
         // A request may end in something no person wrote; then its last message is what there is to judge.
-        let last = conversation.last_user().or_else(|| messages.len().checked_sub(1));
-        let earlier = with_role(Role::User).filter(|index| Some(*index) != last).rev().take(EARLIER_TURNS);
+        let order = order_in_system(conversation);
+        let last = order.or_else(|| conversation.last_user()).or_else(|| messages.len().checked_sub(1));
+        let earlier = with_role(Role::User)
+            .filter(|index| order.is_none() && Some(*index) != last)
+            .rev()
+            .take(EARLIER_TURNS);
         let mut turns: Vec<Turn<'r>> = last.into_iter().chain(earlier).map(read).collect();
         if turns.is_empty() {
             turns.push(Turn { index: 0, reading: Reading::of(""), stated: Vec::new() });
         }
         let system = with_role(Role::System).filter(|index| Some(*index) != last).map(read).collect();
-        Readings { turns, system }
+        let errand = errand(conversation, &turns[0].reading);
+        Readings { turns, system, errand }
     }
 
     fn last(&self) -> &Reading {
@@ -143,6 +155,8 @@ pub(crate) struct Verdict {
     budget: Option<u32>,
     source: Source,
     abstained: bool,
+    /// Any model will do.
+    cheapest: bool,
 }
 
 /// The first wish in rank order settles the mode; without one, the score does; without that, the preset.
@@ -164,13 +178,25 @@ fn settle(assessment: &Assessment, wishes: &mut [Wish], preset: &Preset, rules: 
         for other in wishes.iter_mut() {
             other.honoured |= matches!(other.asks, Asks::Thinking(asked, _) if asked == mode);
         }
-        return Verdict { mode, budget, source, abstained: false };
+        return Verdict { mode, budget, source, abstained: false, cheapest: false };
     }
     let mode = if assessment.score >= numbers.on_from { Mode::On } else { Mode::Off };
     if undecided {
-        Verdict { mode: preset.unsure, budget: None, source: Source::Default, abstained: true }
+        Verdict {
+            mode: preset.unsure,
+            budget: None,
+            source: Source::Default,
+            abstained: true,
+            cheapest: false,
+        }
     } else {
-        Verdict { mode, budget: None, source: assessment.source(mode, numbers), abstained: false }
+        Verdict {
+            mode,
+            budget: None,
+            source: assessment.source(mode, numbers),
+            abstained: false,
+            cheapest: false,
+        }
     }
 }
 

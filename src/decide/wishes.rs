@@ -23,7 +23,8 @@ pub(super) fn collect(
 ) -> Vec<Wish> {
     let mut wishes = conversation.wishes.clone();
     wishes.sort_by_key(|wish| wish.origin);
-    if preset.text_directives {
+    // The words in a client's own call are there to be titled or sorted, not obeyed.
+    if preset.text_directives && readings.errand.is_none() {
         wishes.extend(in_text(readings));
     }
     if let Some(mode) = preset.thinking {

@@ -3,8 +3,12 @@
 //! A [`Reading`] is one message prepared for matching: normalised once, cut into regions once, and offered as
 //! views of equal length, so that a match in any view maps back to bytes of the original.
 
+mod envelope;
+mod lookalikes;
 mod normalise;
+mod ranges;
 mod regions;
+mod tags;
 mod window;
 
 use std::ops::Range;
@@ -18,20 +22,40 @@ pub struct Reading {
     whole: Normalised,
     regions: Vec<Region>,
     ask: String,
+    /// Bytes of `whole` that are blank in `ask`; may overlap.
+    blanked: Vec<Range<usize>>,
+    wrapped: bool,
 }
 
 impl Reading {
-    /// Normalises `text`, finds its regions and blanks what is not the ask. Long texts are read through a
-    /// window (`window.rs`), so the cost is bounded.
+    /// Normalises `text`, leaves out what a client program put around the person's words, finds the regions and
+    /// blanks what is not the ask. Long texts are read through a window (`window.rs`), so the cost is bounded.
     #[must_use]
     pub fn of(text: &str) -> Self {
-        let whole = Normalised::of(text, &window::windows(text));
-        let regions = regions::find(&whole.text);
-        let ask = ask_of(&whole.text, &regions);
-        Reading { whole, regions, ask }
+        let everything = Normalised::of(text, &window::windows(text));
+        let words = envelope::persons_words(&everything.text);
+        let wrapped = words.is_some();
+        let whole = match &words {
+            Some(words) if !words.is_empty() => everything.keep(words),
+            _ => everything,
+        };
+        let mut regions = regions::find(&whole.text);
+        if words.is_some_and(|words| words.is_empty()) {
+            // Read for want of anything else, but nobody's wish.
+            regions.insert(0, Region { kind: RegionKind::Document, range: 0..whole.text.len() });
+        }
+        let blanked = not_the_ask(&whole.text, &regions);
+        let ask = blank(whole.text.clone(), &blanked);
+        Reading { whole, regions, ask, blanked, wrapped }
     }
 
-    /// Everything, normalised.
+    /// Whether a client program put something around the words.
+    #[must_use]
+    pub fn is_wrapped(&self) -> bool {
+        self.wrapped
+    }
+
+    /// Everything the person wrote, normalised.
     #[must_use]
     pub fn whole(&self) -> &str {
         &self.whole.text
@@ -45,11 +69,9 @@ impl Reading {
 
     /// Blanks these ranges in the ask too: words that state a wish are not what is asked about.
     pub fn leave_out(&mut self, ranges: impl Iterator<Item = Range<usize>>) {
-        let mut bytes = std::mem::take(&mut self.ask).into_bytes();
-        for range in ranges {
-            bytes[range].fill(b' ');
-        }
-        self.ask = String::from_utf8(bytes).expect("matches start and end on character borders");
+        let ranges: Vec<Range<usize>> = ranges.collect();
+        self.ask = blank(std::mem::take(&mut self.ask), &ranges);
+        self.blanked.extend(ranges);
     }
 
     /// The regions in order of their start.
@@ -74,6 +96,18 @@ impl Reading {
         })
     }
 
+    /// The ask as stretches of the original text, `[start, end)` in bytes, in order.
+    #[must_use]
+    pub fn ask_spans(&self) -> Vec<[usize; 2]> {
+        let text = &self.whole.text;
+        let joints = self.whole.joints().iter().map(|at| *at..at + 1);
+        let cut = self.blanked.iter().cloned().chain(joints).collect();
+        ranges::visible_only(text, ranges::without(std::slice::from_ref(&(0..text.len())), cut))
+            .iter()
+            .map(|range| self.original_span(range))
+            .collect()
+    }
+
     /// `[start, end)` in bytes of the original text.
     #[must_use]
     pub fn original_span(&self, range: &Range<usize>) -> [usize; 2] {
@@ -81,23 +115,38 @@ impl Reading {
     }
 }
 
-/// Blanks every region, except those that would leave nothing to judge: a message that is one quotation, or
-/// one document with the question inside, is read whole.
-fn ask_of(text: &str, regions: &[Region]) -> String {
-    let all = blanked(text, regions, &[]);
-    if visible(&all) >= 2 {
-        return all;
+/// Whether a message in the user's name holds nothing that a person wrote: tool results, reminders, listings.
+#[must_use]
+pub fn is_all_machine(text: &str) -> bool {
+    // What a program writes starts with a mark of its own, so most messages are told by their first letter.
+    if text.trim_start().starts_with(|c| matches!(c, '\u{4e00}'..='\u{9fff}' | '0'..='9')) {
+        return false;
     }
-    let only_code = blanked(text, regions, &[RegionKind::Quote, RegionKind::Document, RegionKind::Payload]);
-    if visible(&only_code) >= 2 { only_code } else { text.to_owned() }
+    let head = Normalised::of(text, std::slice::from_ref(&(0..text.floor_char_boundary(512))));
+    envelope::may_be_machine(&head.text)
+        && envelope::persons_words(&Normalised::of(text, &window::windows(text)).text)
+            .is_some_and(|words| words.is_empty())
 }
 
-fn blanked(text: &str, regions: &[Region], keep: &[RegionKind]) -> String {
-    let mut bytes = text.as_bytes().to_vec();
-    for region in regions.iter().filter(|region| !keep.contains(&region.kind)) {
-        bytes[region.range.clone()].fill(b' ');
+/// Every region, except those that would leave nothing to judge: a message that is one quotation, or one document
+/// with the question inside, is read whole.
+fn not_the_ask(text: &str, regions: &[Region]) -> Vec<Range<usize>> {
+    let of = |keep: &[RegionKind]| -> Vec<Range<usize>> {
+        let blanked = regions.iter().filter(|region| !keep.contains(&region.kind));
+        blanked.map(|region| region.range.clone()).collect()
+    };
+    [of(&[]), of(&[RegionKind::Quote, RegionKind::Document, RegionKind::Payload])]
+        .into_iter()
+        .find(|blanked| blanked.is_empty() || visible(&blank(text.to_owned(), blanked)) >= 2)
+        .unwrap_or_default()
+}
+
+fn blank(text: String, ranges: &[Range<usize>]) -> String {
+    let mut bytes = text.into_bytes();
+    for range in ranges {
+        bytes[range.clone()].fill(b' ');
     }
-    String::from_utf8(bytes).expect("regions start and end on character borders")
+    String::from_utf8(bytes).expect("regions and matches start and end on character borders")
 }
 
 /// Letters and digits; a CJK character says about as much as two letters, so it counts double.

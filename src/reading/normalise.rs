@@ -1,9 +1,11 @@
-//! Normalisation for matching only: NFKC, invisible marks stripped, case and traditional characters folded.
-//! The original bytes are what is forwarded.
+//! Normalisation for matching only: NFKC, what shows nothing stripped, case, accents, lookalikes and traditional
+//! characters folded. The original bytes are what is forwarded.
 
 use std::ops::Range;
 
 use unicode_normalization::UnicodeNormalization;
+
+use super::lookalikes::{is_mixed, latin_twin, undressed};
 
 /// Text with a way back to the bytes it came from.
 #[derive(Debug, Clone)]
@@ -12,33 +14,92 @@ pub struct Normalised {
     pub text: String,
     /// Where the distance between the two texts changes: (byte here, byte there), ascending.
     shifts: Vec<(usize, usize)>,
+    /// Line breaks that stand for text left out.
+    joints: Vec<usize>,
 }
 
 impl Normalised {
     /// Normalises the given ranges of `text`, joined by line breaks.
     pub(super) fn of(text: &str, ranges: &[Range<usize>]) -> Self {
         let total = ranges.iter().map(ExactSizeIterator::len).sum::<usize>();
-        let mut out = Normalised { text: String::with_capacity(total + ranges.len()), shifts: vec![(0, 0)] };
+        let mut out = Normalised {
+            text: String::with_capacity(total + ranges.len()),
+            shifts: vec![(0, 0)],
+            joints: Vec::new(),
+        };
         for (index, range) in ranges.iter().enumerate() {
             if index > 0 {
-                out.text.push('\n');
+                out.join();
             }
             out.append(text, range.clone());
         }
         out
     }
 
+    /// Only these ranges of the normalised text, joined by line breaks.
+    pub(super) fn keep(&self, ranges: &[Range<usize>]) -> Self {
+        let mut out = Normalised { text: String::new(), shifts: vec![(0, 0)], joints: Vec::new() };
+        for (index, range) in ranges.iter().enumerate() {
+            if index > 0 {
+                out.join();
+            }
+            let base = out.text.len();
+            out.shifts.push((base, self.original(range.start)));
+            let inside = self.shifts.iter().filter(|(here, _)| range.start < *here && *here <= range.end);
+            out.shifts.extend(inside.map(|(here, there)| (base + here - range.start, *there)));
+            out.text.push_str(&self.text[range.clone()]);
+            let joints = self.joints.iter().filter(|at| range.contains(at));
+            out.joints.extend(joints.map(|at| base + at - range.start));
+        }
+        out
+    }
+
+    fn join(&mut self) {
+        self.joints.push(self.text.len());
+        self.text.push('\n');
+    }
+
+    /// Where text was left out, as bytes of the normalised text.
+    pub(super) fn joints(&self) -> &[usize] {
+        &self.joints
+    }
+
     fn append(&mut self, text: &str, range: Range<usize>) {
         let base = range.start;
-        for (offset, c) in text[range.clone()].char_indices() {
+        let part = &text[range.clone()];
+        let mut word = Word::default();
+        for (offset, c) in part.char_indices() {
             self.note_shift(base + offset);
+            let rest = &part[offset + c.len_utf8()..];
             if c.is_ascii() {
-                self.text.push(c.to_ascii_lowercase());
-            } else if !is_invisible(c) {
-                fold_char(c, &mut self.text);
+                self.push_ascii(c, rest);
+            } else if shows_nothing(c) {
+            } else if c == '’' && self.is_apostrophe(rest) {
+                self.text.push('\'');
+            } else {
+                match latin_twin(c).filter(|_| word.is_mixed_at(part, offset)) {
+                    Some(twin) => self.text.push(twin),
+                    None => fold_char(c, &mut self.text),
+                }
             }
         }
         self.note_shift(range.end);
+    }
+
+    fn push_ascii(&mut self, c: char, rest: &str) {
+        match c {
+            '\r' if next_shown(rest) == Some('\n') => {}
+            '\r' | '\u{b}' | '\u{c}' => self.text.push('\n'),
+            '\n' | '\t' => self.text.push(c),
+            _ if c.is_ascii_control() => {}
+            _ => self.text.push(c.to_ascii_lowercase()),
+        }
+    }
+
+    /// Between two letters the mark is no quotation mark.
+    fn is_apostrophe(&self, rest: &str) -> bool {
+        self.text.ends_with(|c: char| c.is_ascii_alphabetic())
+            && next_shown(rest).is_some_and(|next| next.is_ascii_alphabetic())
     }
 
     fn note_shift(&mut self, there: usize) {
@@ -59,6 +120,33 @@ impl Normalised {
     }
 }
 
+/// The word under the reader, looked at once.
+#[derive(Default)]
+struct Word {
+    end: usize,
+    mixed: bool,
+}
+
+impl Word {
+    /// Whether the word around byte `at` of `text` mixes Latin with letters that look like it.
+    fn is_mixed_at(&mut self, text: &str, at: usize) -> bool {
+        if at >= self.end {
+            let apart = |c: char| !(c.is_alphabetic() || shows_nothing(c));
+            let before = &text[self.end..at];
+            let start =
+                before.char_indices().rfind(|(_, c)| apart(*c)).map_or(0, |(gap, c)| gap + c.len_utf8());
+            let start = self.end + start;
+            self.end = text[at..].find(apart).map_or(text.len(), |length| at + length);
+            self.mixed = is_mixed(&text[start..self.end]);
+        }
+        self.mixed
+    }
+}
+
+fn next_shown(rest: &str) -> Option<char> {
+    rest.chars().find(|c| !shows_nothing(*c))
+}
+
 /// Appends the folded form of one character.
 pub fn fold_char(c: char, out: &mut String) {
     if keeps_its_form(c) {
@@ -68,11 +156,24 @@ pub fn fold_char(c: char, out: &mut String) {
     match c {
         // CJK ideographs are the bulk of Chinese text and need no Unicode tables.
         '\u{4e00}'..='\u{9fff}' => out.push(simplified(c)),
-        _ => {
-            for plain in c.nfkc() {
-                out.extend(plain.to_lowercase());
-            }
-        }
+        '\u{2010}' | '\u{2011}' => out.push('-'),
+        '\u{2044}' | '\u{2215}' | '\u{29f8}' => out.push('/'),
+        '\u{85}' | '\u{2028}' | '\u{2029}' => out.push('\n'),
+        '\u{1680}' | '\u{2800}' => out.push(' '),
+        _ => match undressed(c) {
+            Some(plain) => out.push(plain),
+            None => c.nfkc().flat_map(char::to_lowercase).for_each(|plain| push_bare(plain, out)),
+        },
+    }
+}
+
+/// Letters without their accents, so that composed and decomposed text read the same. Scripts whose marks are
+/// letters of their own keep them.
+fn push_bare(c: char, out: &mut String) {
+    match c {
+        '\u{c0}'..='\u{5ff}' | '\u{1e00}'..='\u{1fff}' => out.extend(c.nfd().filter(|part| !is_mark(*part))),
+        _ if is_mark(c) => {}
+        _ => out.push(c),
     }
 }
 
@@ -81,11 +182,26 @@ fn keeps_its_form(c: char) -> bool {
     matches!(c, '²' | '³' | '¹' | '¼'..='¾' | '⁰'..='₎' | '⅐'..='⅞' | '①'..='⑳' | '…')
 }
 
-/// Marks that show nothing: zero-width and bidi controls, soft hyphen, variation selectors, tag characters.
+/// Characters that leave the words as they are to the eye.
+fn shows_nothing(c: char) -> bool {
+    !c.is_ascii() && (is_invisible(c) || is_mark(c))
+}
+
+/// Zero-width and bidi controls, soft hyphen, fillers, variation selectors, tag characters, annotation anchors.
 fn is_invisible(c: char) -> bool {
     matches!(c,
-        '\u{00ad}' | '\u{061c}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
-        | '\u{2060}'..='\u{2069}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{e0000}'..='\u{e01ef}')
+        '\u{0080}'..='\u{0084}' | '\u{0086}'..='\u{009f}' | '\u{00ad}' | '\u{061c}' | '\u{115f}' | '\u{1160}'
+        | '\u{17b4}' | '\u{17b5}' | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{3164}' | '\u{fe00}'..='\u{fe0f}' | '\u{feff}' | '\u{ffa0}'
+        | '\u{fff0}'..='\u{fffb}' | '\u{1bca0}'..='\u{1bca3}' | '\u{1d173}'..='\u{1d17a}'
+        | '\u{e0000}'..='\u{e0fff}')
+}
+
+/// Combining marks that may be piled on any letter.
+fn is_mark(c: char) -> bool {
+    matches!(c,
+        '\u{0300}'..='\u{036f}' | '\u{0483}'..='\u{0489}' | '\u{1ab0}'..='\u{1aff}' | '\u{1dc0}'..='\u{1dff}'
+        | '\u{20d0}'..='\u{20ff}' | '\u{fe20}'..='\u{fe2f}')
 }
 
 /// The simplified form of the traditional characters that the rules' vocabulary uses, so that one rule serves
@@ -210,6 +326,36 @@ mod tests {
     #[test]
     fn strips_what_shows_nothing() {
         assert_eq!(folded("pro\u{200b}ve \u{202e}th\u{ad}at\u{feff}"), "prove that");
+        assert_eq!(folded("p\u{336}r\u{e0041}o\u{fe0f}v\u{34f}e\0 1\u{fe0f}\u{20e3}"), "prove 1");
+    }
+
+    #[test]
+    fn folds_what_looks_the_same() {
+        for (text, plain) in [
+            ("рrоvе", "prove"),
+            ("ᴘʀᴏᴠᴇ 🅿🆁🅾🆅🅴 ⓟⓡⓞⓥⓔ 𝐩𝐫𝐨𝐯𝐞", "prove prove prove prove"),
+            ("/nо_think ∕think", "/no_think /think"),
+            ("step‑by‐step", "step-by-step"),
+            ("don’t ‘quote’", "don't ‘quote’"),
+            ("café cafe\u{301}", "cafe cafe"),
+            ("a\r\nb\rc\u{2028}d", "a\nb\nc\nd"),
+            ("где мой сок? sin\u{3b1} \u{394}x", "где мои сок? sin\u{3b1} \u{3b4}x"),
+        ] {
+            assert_eq!(folded(text), plain, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn kept_parts_map_back() {
+        let text = "Ａa<x>２</x>ｂ\u{200b}c";
+        let whole = Normalised::of(text, std::slice::from_ref(&(0..text.len())));
+        assert_eq!(whole.text, "aa<x>2</x>bc");
+        let kept = whole.keep(&[0..2, 10..12]);
+        assert_eq!(kept.text, "aa\nbc");
+        let original: Vec<usize> = (0..=kept.text.len()).map(|at| kept.original(at)).collect();
+        let b = text.find('ｂ').expect("there");
+        assert_eq!(original, [0, 3, 4, b, b + 6, text.len()]);
+        assert_eq!(kept.joints(), [2]);
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::tags::{elements, tags};
+
 /// Why a stretch of text is not the ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RegionKind {
@@ -38,6 +40,8 @@ pub(super) fn find(text: &str) -> Vec<Region> {
     quoted_lines(text, &mut regions);
     quotations(text, &mut regions);
     tagged_documents(text, &mut regions);
+    comments(text, &mut regions);
+    objects(text, &mut regions);
     headed_documents(text, &mut regions);
     passage(text, &mut regions);
     payload(text, &mut regions);
@@ -49,26 +53,33 @@ fn inside(regions: &[Region], at: usize) -> bool {
     regions.iter().any(|region| region.range.contains(&at))
 }
 
-/// Blocks fenced by three backticks or tildes; an unclosed one runs to the end.
+/// Blocks fenced by three or more backticks or tildes; an unclosed one runs to the end. A longer fence holds
+/// shorter ones, and a fence that names a language opens and does not close.
 fn fences(text: &str, regions: &mut Vec<Region>) {
     let mut open: Option<(usize, &str)> = None;
     let mut at = 0;
     for line in text.split_inclusive('\n') {
-        let trimmed = line.trim_start();
-        let fence = ["```", "~~~"].into_iter().find(|fence| trimmed.starts_with(fence));
-        match (open, fence) {
-            (None, Some(fence)) => open = Some((at, fence)),
-            (Some((start, opened)), Some(fence)) if opened == fence => {
+        let trimmed = line.trim();
+        match open {
+            None => open = fence_of(trimmed).map(|fence| (at, fence)),
+            Some((start, fence)) if trimmed.ends_with(fence) => {
                 regions.push(Region { kind: RegionKind::Code, range: start..at + line.len() });
                 open = None;
             }
-            _ => {}
+            Some(_) => {}
         }
         at += line.len();
     }
     if let Some((start, _)) = open {
         regions.push(Region { kind: RegionKind::Code, range: start..text.len() });
     }
+}
+
+/// The run of marks that opens a block, if the line is no block of its own.
+fn fence_of(line: &str) -> Option<&str> {
+    let mark = line.chars().next().filter(|c| matches!(c, '`' | '~'))?;
+    let fence = &line[..line.len() - line.trim_start_matches(mark).len()];
+    (fence.len() >= 3 && !line[fence.len()..].contains(fence)).then_some(fence)
 }
 
 /// Between single backticks within one line.
@@ -94,8 +105,9 @@ fn quoted_lines(text: &str, regions: &mut Vec<Region>) {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         let trimmed = line.trim_start();
-        // `>=` and `>>>` start formulas and interpreter sessions, not quotations.
-        if trimmed.starts_with('>') && !trimmed.starts_with(">=") && !trimmed.starts_with(">>") {
+        // `>=` and `>>>` start formulas and interpreter sessions, not quotations; `>> ` quotes a quotation.
+        let quotes = trimmed.starts_with('>') && !trimmed.starts_with(">=") && !trimmed.starts_with(">>");
+        if quotes || trimmed.starts_with(">> ") {
             regions.push(Region { kind: RegionKind::Quote, range: at..at + line.len() });
         }
         at += line.len();
@@ -145,27 +157,102 @@ fn closer_of(c: char, previous: char, next: char) -> Option<char> {
 
 /// Tags that fence off material a program put there. Tags around the person's own words (`<task>`, `<question>`,
 /// `<user_query>`) are not in the list.
-static DOCUMENT_TAG: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(
-        r"<(/?)(documents?|document_content|docs?|context|contexts|background|reference|references|retrieved[a-z_-]*|search_results?|sources?|passage|article|file|files|file_content|attachments?|tool_response|tool_result|system-reminder|environment_details|quote|transcript|email|data)(?:\s[^<>]{0,200})?>",
-    )
-    .expect("a constant pattern")
-});
+const DOCUMENT_TAGS: &[&str] = &[
+    "article",
+    "attachment",
+    "attachments",
+    "background",
+    "chat_history",
+    "cites",
+    "code_selection",
+    "context",
+    "contexts",
+    "conversation",
+    "conversation_history",
+    "current_file",
+    "data",
+    "doc",
+    "docs",
+    "document",
+    "document_content",
+    "documents",
+    "email",
+    "file",
+    "file_content",
+    "file_contents",
+    "files",
+    "folder_content",
+    "history",
+    "passage",
+    "qa",
+    "quote",
+    "reference",
+    "references",
+    "search_result",
+    "search_results",
+    "source",
+    "sources",
+    "text",
+    "transcript",
+    "url_content",
+    "web_content",
+    "参考资料",
+    "已知信息",
+    "文档",
+    "背景",
+    "资料",
+];
 
 fn tagged_documents(text: &str, regions: &mut Vec<Region>) {
-    let mut open: Option<(usize, &str)> = None;
-    for found in DOCUMENT_TAG.captures_iter(text) {
-        let whole = found.get(0).expect("group 0 is the match");
-        let (closing, name) = (!found[1].is_empty(), found.get(2).expect("not optional").as_str());
-        match open {
-            None if !closing => open = Some((whole.start(), name)),
-            Some((start, opened)) if closing && opened == name => {
-                regions.push(Region { kind: RegionKind::Document, range: start..whole.end() });
-                open = None;
+    let named = |name: &str| DOCUMENT_TAGS.contains(&name) || name.starts_with("retrieved");
+    for element in elements(&tags(text), named) {
+        regions.push(Region { kind: RegionKind::Document, range: element.outer });
+    }
+}
+
+/// What Markdown and HTML hide from the reader.
+fn comments(text: &str, regions: &mut Vec<Region>) {
+    let mut at = 0;
+    while let Some(start) = text[at..].find("<!--").map(|found| at + found) {
+        let Some(end) = text[start..].find("-->").map(|found| start + found + 3) else { return };
+        regions.push(Region { kind: RegionKind::Document, range: start..end });
+        at = end;
+    }
+}
+
+/// JSON objects: what a program filled in, whoever pasted it.
+fn objects(text: &str, regions: &mut Vec<Region>) {
+    let mut at = 0;
+    while let Some(start) = text[at..].find('{').map(|found| at + found) {
+        if !text[start + 1..].trim_start().starts_with('"') {
+            at = start + 1;
+            continue;
+        }
+        // Where one is not closed, nothing behind it can be told apart.
+        let Some(end) = object_end(text, start) else { return };
+        regions.push(Region { kind: RegionKind::Document, range: start..end });
+        at = end;
+    }
+}
+
+fn object_end(text: &str, start: usize) -> Option<usize> {
+    let (mut depth, mut quoted, mut escaped) = (0_usize, false, false);
+    for (offset, byte) in text[start..].bytes().enumerate() {
+        match byte {
+            _ if escaped => escaped = false,
+            b'\\' if quoted => escaped = true,
+            b'"' => quoted = !quoted,
+            b'{' if !quoted => depth += 1,
+            b'}' if !quoted => {
+                depth -= 1;
+                if depth == 0 {
+                    return Some(start + offset + 1);
+                }
             }
             _ => {}
         }
     }
+    None
 }
 
 /// 【背景】, ## Context, 材料: and the like, at the start of a line or in 【】.

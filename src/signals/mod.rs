@@ -14,6 +14,7 @@ mod math;
 mod structure;
 
 pub use conversation::follow_up_cue;
+pub(crate) use harness::{Errand, errand, order_in_system};
 pub use language::language_of;
 pub(crate) use length::estimated_tokens;
 
@@ -138,7 +139,7 @@ pub fn extract(conversation: &Conversation<'_>, index: usize, reading: &Reading)
     math::extract(reading, &mut signals);
     logic::extract(reading, &mut signals);
     language::extract(reading, &mut signals);
-    harness::extract(reading, &mut signals);
+    harness::extract(conversation, reading, &mut signals);
     format::extract(conversation, &mut signals);
     conversation::extract(conversation, index, reading, &mut signals);
     signals

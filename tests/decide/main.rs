@@ -2,12 +2,14 @@
 //!
 //! - `seed`: the examples of the article that the project started from, and their English counterparts.
 //! - `wishes`: precedence, quotation, negation and role.
+//! - `harness`: what client programs put around the words, and their own calls.
 //! - `context`: follow-ups, new topics, tool loops.
 //! - `properties`: what must hold for any text.
 //! - `corpus`: shares on labelled public prompts, where the data lie beside the repository.
 
 mod context;
 mod corpus;
+mod harness;
 mod properties;
 mod seed;
 mod support;
