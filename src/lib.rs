@@ -11,6 +11,7 @@
 //! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
 //! - [`config`], [`app`], [`catalogue`], [`embedded`]: what the operator asked for, and what is loaded.
 //! - [`record`], [`metrics`]: what is kept of a request.
+//! - [`evaluate`]: how good the decisions are, on public rows with known outcomes.
 //! - [`cli`], [`commands`]: the binary's commands.
 #![forbid(unsafe_code)]
 
@@ -25,6 +26,7 @@ pub mod conversation;
 pub mod decide;
 pub mod dispatch;
 pub mod embedded;
+pub mod evaluate;
 mod id;
 pub mod metrics;
 pub mod policy;
