@@ -14,6 +14,8 @@ mod config;
 mod embedded;
 /// What goes wrong, and how the client learns of it.
 mod errors;
+/// The tables of decision quality.
+mod evaluate;
 /// Starting, draining and stopping.
 mod lifecycle;
 /// What a peer can hold, and for how long.

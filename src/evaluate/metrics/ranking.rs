@@ -43,12 +43,12 @@ pub struct LengthMatched {
 }
 
 impl LengthMatched {
-    /// Bins half an octave wide: within one, the longest row is 1.4 times the shortest.
+    /// Bins a quarter of an octave wide: within one, the longest row is 1.2 times the shortest.
     #[must_use]
     pub fn of(scores: &[f64], lengths: &[f64]) -> Self {
         let mut bins: BTreeMap<i64, Vec<usize>> = BTreeMap::new();
         for (row, length) in lengths.iter().enumerate() {
-            bins.entry((length.max(1.0).log2() * 2.0).floor() as i64).or_default().push(row);
+            bins.entry((length.max(1.0).log2() * 4.0).floor() as i64).or_default().push(row);
         }
         LengthMatched { bins: bins.into_values().map(|rows| Ties::of_some(scores, rows)).collect() }
     }
@@ -130,11 +130,11 @@ mod tests {
 
     #[test]
     fn length_tells_nothing_among_rows_of_like_length() {
-        // Bins of 10..11.3 and 100..113; the bin around 1000 has one side only.
-        let lengths = [10.0, 10.0, 100.0, 100.0, 110.0, 1000.0];
+        // Bins of 10 and of 100 and 104; that of 1000 has one side only.
+        let lengths = [10.0, 10.0, 100.0, 100.0, 104.0, 1000.0];
         let side = |row: usize| Some([true, false, true, false, false, true][row]);
         let by_length = LengthMatched::of(&lengths, &lengths).auc(side, &[1.0; 6]);
-        // First bin a tie (0.5); second: 100 against 100 and 110 (0.25); each of matched size 1.
+        // First bin a tie (0.5); second: 100 against 100 and 104 (0.25); each of matched size 1.
         assert!((by_length - 0.375).abs() < 1e-12, "{by_length}");
         let oracle = LengthMatched::of(&[1.0, 0.0, 1.0, 0.0, 0.0, 1.0], &lengths).auc(side, &[1.0; 6]);
         assert_eq!(oracle, 1.0);

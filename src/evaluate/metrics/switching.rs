@@ -108,11 +108,7 @@ impl Switching<'_> {
             recall,
             needless: share(weights, easy, on),
             broken: share(weights, all, |row| on(row) * f64::from(self.outcomes[row].broken())),
-            f1: if over + recall > 0.0 {
-                2.0 * over * recall / (over + recall)
-            } else {
-                0.0 * (over + recall)
-            },
+            f1: harmonic(over, recall),
         }
     }
 
@@ -134,6 +130,11 @@ impl Switching<'_> {
         }
         needed / thought
     }
+}
+
+/// Harmonic mean; 0 where both are, not a number where either is not.
+fn harmonic(a: f64, b: f64) -> f64 {
+    if a + b == 0.0 { 0.0 } else { 2.0 * a * b / (a + b) }
 }
 
 #[cfg(test)]
