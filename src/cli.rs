@@ -28,6 +28,8 @@ pub enum Command {
     Explain(ExplainArgs),
     /// Decide every row of JSONL files
     Classify(ClassifyArgs),
+    /// Measure decision quality on rows with known outcomes
+    Evaluate(EvaluateArgs),
     /// Load and lint rules and run every example and case
     Check(CheckArgs),
     /// List configured and known models
@@ -151,6 +153,71 @@ pub struct DecideArgs {
     /// Leave the time out, so that output is reproducible
     #[arg(long)]
     pub no_timing: bool,
+}
+
+/// Measure decision quality.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thinkgate evaluate --suite all --data data/ --output docs/quality.md --json quality.json
+  thinkgate evaluate --suite thinking --data data/ --peers other-router.jsonl
+  thinkgate evaluate --suite zh-en
+
+Only rows that training never saw are measured, unless --split all. Peers are JSONL: id, thinking (on or off), score.")]
+pub struct EvaluateArgs {
+    /// Which tables
+    #[arg(long, value_enum, default_value_t = SuiteArg::All)]
+    pub suite: SuiteArg,
+    /// A folder of rows, *.jsonl or *.jsonl.gz; zh-en does without
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// A folder with parity.jsonl; the built-in questions where left out
+    #[arg(long, value_name = "DIR")]
+    pub written: Option<PathBuf>,
+    /// Decisions of another router on these rows; may be given again
+    #[arg(long, value_name = "FILE")]
+    pub peers: Vec<PathBuf>,
+    /// Where the Markdown goes; standard output where left out
+    #[arg(long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// Where the same numbers go as JSON
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+    /// The configuration; built-in where left out
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Which rows
+    #[arg(long, value_enum, default_value_t = SplitArg::HeldOut)]
+    pub split: SplitArg,
+    /// Draws behind each interval
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub resamples: usize,
+    /// Makes every draw repeatable
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Which tables to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SuiteArg {
+    /// Does it think where that is called for, and did thinking pay?
+    Thinking,
+    /// Do the prompts that need the strong model get it?
+    StrongWeak,
+    /// Are Chinese and English decided alike?
+    ZhEn,
+    /// Does writing it differently change the decision?
+    Robustness,
+    /// All of these
+    All,
+}
+
+/// Which rows to measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum SplitArg {
+    /// Rows that training never saw
+    HeldOut,
+    /// All rows
+    All,
 }
 
 /// Check rules.

@@ -3,6 +3,7 @@
 pub mod ask;
 pub mod check;
 pub mod classify;
+pub mod evaluate;
 pub mod explain;
 mod heat_map;
 pub mod models;
@@ -88,6 +89,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Ask(args)) => ask::run(args, &mut out)?,
         Some(Command::Explain(args)) => offline::explain(args, &mut out)?,
         Some(Command::Classify(args)) => offline::classify(args, &mut out)?,
+        Some(Command::Evaluate(args)) => evaluate::run(args, &mut out)?,
         Some(Command::Check(args)) => {
             // What a failed check printed is its result, so it must be out before the exit code says so.
             let checked = offline::check(args, &mut out);

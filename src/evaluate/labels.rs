@@ -181,8 +181,8 @@ pub fn expects_thinking(row: &Row) -> Option<bool> {
     LABELS.iter().find(|label| label.file == row.file && label.when.holds(row)).map(|label| label.thinks)
 }
 
-/// File, expectation and reason of every line, for the tables' notes.
-pub fn table() -> impl Iterator<Item = (&'static str, bool, &'static str)> {
+/// File, expectation and reason of every line.
+pub(super) fn reasons() -> impl Iterator<Item = (&'static str, bool, &'static str)> {
     LABELS.iter().map(|label| (label.file, label.thinks, label.why))
 }
 

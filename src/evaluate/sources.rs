@@ -96,7 +96,7 @@ pub fn licensed(row: &Row) -> bool {
 }
 
 /// File, whether it is trained on at all, whether what ships may be, and the reason, for every known file.
-pub fn table() -> impl Iterator<Item = (&'static str, bool, bool, &'static str)> {
+pub(super) fn reasons() -> impl Iterator<Item = (&'static str, bool, bool, &'static str)> {
     SOURCES.iter().map(|source| (source.file, source.trained, source.licensed, source.why))
 }
 

@@ -14,6 +14,8 @@ mod config;
 mod embedded;
 /// What goes wrong, and how the client learns of it.
 mod errors;
+/// The tables of decision quality.
+mod evaluate;
 /// Models of the Hugging Face hub.
 mod hub;
 /// Starting, draining and stopping.
