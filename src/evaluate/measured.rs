@@ -16,6 +16,8 @@ pub(super) struct Judgement {
     /// Probability that the weaker models fail.
     pub(super) strong: f64,
     pub(super) abstained: bool,
+    /// The models' context left no room for thinking, so the mode is off whatever the score.
+    pub(super) cramped: bool,
 }
 
 /// A row with its decision.
@@ -38,6 +40,7 @@ impl From<&Decision> for Judgement {
             thinking: decision.thinking.probability,
             strong: decision.strong_probability,
             abstained: decision.abstained,
+            cramped: decision.notes.iter().any(|note| note.starts_with("budget clamped: 0 tokens")),
         }
     }
 }

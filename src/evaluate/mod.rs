@@ -105,6 +105,14 @@ fn notes(rows: &[Measured], settings: &Settings) -> Vec<String> {
             )
         });
     }
+    let cramped = rows.iter().filter(|row| row.judgement.cramped).count();
+    if cramped > 0 {
+        notes.push(format!(
+            "For {cramped} of all {} rows the configured models' context leaves no room to think, so the mode is off \
+             whatever the score. A configuration of larger models (--config) shows the decisions without that.",
+            rows.len()
+        ));
+    }
     notes.push(
         "Beside every figure: always off and always on (weak, strong), a constant mix of the router's share, the \
          router's decisions shuffled, and length alone."
