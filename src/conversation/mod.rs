@@ -3,6 +3,7 @@
 //! A [`Conversation`] borrows the request body. It holds no opinion: weighing the words is the business of
 //! [`crate::decide`].
 
+mod content;
 mod fields;
 mod parse;
 

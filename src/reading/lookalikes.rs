@@ -1,6 +1,8 @@
 //! Letters that look like Latin ones. Cyrillic and Greek are folded only inside words that are Latin otherwise,
 //! so that text in those scripts stays what it is.
 
+use super::normalise::fold_char;
+
 /// How a letter of another script reads to the eye, if it has a Latin twin.
 pub(super) fn latin_twin(c: char) -> Option<char> {
     let twin = match c {
@@ -72,17 +74,21 @@ pub(super) fn undressed(c: char) -> Option<char> {
     SMALL_CAPITALS.binary_search_by_key(&c, |(dressed, _)| *dressed).ok().map(|at| SMALL_CAPITALS[at].1)
 }
 
-/// Whether the letters of `word` are Latin and lookalikes of Latin, some of each.
+/// Whether the letters of `word` are Latin, in whatever dress, and lookalikes of Latin, some of each.
 pub(super) fn is_mixed(word: &str) -> bool {
     let (mut latin, mut twins) = (false, false);
+    let mut plain = String::new();
     for c in word.chars().filter(|c| c.is_alphabetic()) {
-        if c.is_ascii() {
-            latin = true;
-        } else if latin_twin(c).is_some() {
+        if latin_twin(c).is_some() {
             twins = true;
-        } else {
+            continue;
+        }
+        plain.clear();
+        fold_char(c, &mut plain);
+        if !plain.starts_with(|c: char| c.is_ascii_alphabetic()) {
             return false;
         }
+        latin = true;
     }
     latin && twins
 }
@@ -93,7 +99,7 @@ mod tests {
 
     #[test]
     fn only_words_of_two_scripts_are_mixed() {
-        for word in ["рrove", "prоof", "ѕtеp", "ΡROVE"] {
+        for word in ["рrove", "prоof", "ѕtеp", "ΡROVE", "аnⓢⓦⓔ𝐫"] {
             assert!(is_mixed(word), "{word}");
         }
         for word in ["prove", "решение", "сок", "αx", "sinα", "Δx", "证明"] {

@@ -91,15 +91,19 @@ impl Normalised {
             '\r' if next_shown(rest) == Some('\n') => {}
             '\r' | '\u{b}' | '\u{c}' => self.text.push('\n'),
             '\n' | '\t' => self.text.push(c),
-            _ if c.is_ascii_control() => {}
+            _ if shows_nothing(c) => {}
             _ => self.text.push(c.to_ascii_lowercase()),
         }
     }
 
     /// Between two letters the mark is no quotation mark.
     fn is_apostrophe(&self, rest: &str) -> bool {
-        self.text.ends_with(|c: char| c.is_ascii_alphabetic())
-            && next_shown(rest).is_some_and(|next| next.is_ascii_alphabetic())
+        let letter = |next: char| {
+            let mut plain = String::new();
+            fold_char(next, &mut plain);
+            latin_twin(next).is_some() || plain.starts_with(|c: char| c.is_ascii_alphabetic())
+        };
+        self.text.ends_with(|c: char| c.is_ascii_alphabetic()) && next_shown(rest).is_some_and(letter)
     }
 
     fn note_shift(&mut self, there: usize) {
@@ -131,7 +135,9 @@ impl Word {
     /// Whether the word around byte `at` of `text` mixes Latin with letters that look like it.
     fn is_mixed_at(&mut self, text: &str, at: usize) -> bool {
         if at >= self.end {
-            let apart = |c: char| !(c.is_alphabetic() || shows_nothing(c));
+            // Chinese and its neighbours put no gap between a Latin word and their own.
+            let apart =
+                |c: char| matches!(c, '\u{2e80}'..='\u{d7ff}') || !(c.is_alphabetic() || shows_nothing(c));
             let before = &text[self.end..at];
             let start =
                 before.char_indices().rfind(|(_, c)| apart(*c)).map_or(0, |(gap, c)| gap + c.len_utf8());
@@ -184,7 +190,10 @@ fn keeps_its_form(c: char) -> bool {
 
 /// Characters that leave the words as they are to the eye.
 fn shows_nothing(c: char) -> bool {
-    !c.is_ascii() && (is_invisible(c) || is_mark(c))
+    if c.is_ascii() {
+        return c.is_ascii_control() && !matches!(c, '\t'..='\r');
+    }
+    is_invisible(c) || is_mark(c)
 }
 
 /// Zero-width and bidi controls, soft hyphen, fillers, variation selectors, tag characters, annotation anchors.
@@ -335,6 +344,7 @@ mod tests {
             ("рrоvе", "prove"),
             ("ᴘʀᴏᴠᴇ 🅿🆁🅾🆅🅴 ⓟⓡⓞⓥⓔ 𝐩𝐫𝐨𝐯𝐞", "prove prove prove prove"),
             ("/nо_think ∕think", "/no_think /think"),
+            ("请用prоof证明", "请用proof证明"),
             ("step‑by‐step", "step-by-step"),
             ("don’t ‘quote’", "don't ‘quote’"),
             ("café cafe\u{301}", "cafe cafe"),

@@ -5,12 +5,14 @@
 //! - `harness`: what client programs put around the words, and their own calls.
 //! - `context`: follow-ups, new topics, tool loops.
 //! - `properties`: what must hold for any text.
+//! - `robustness`: disguises, padding, smuggled directives.
 //! - `corpus`: shares on labelled public prompts, where the data lie beside the repository.
 
 mod context;
 mod corpus;
 mod harness;
 mod properties;
+mod robustness;
 mod seed;
 mod support;
 mod wishes;
