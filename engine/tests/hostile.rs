@@ -256,6 +256,9 @@ fn settings_and_tensors_must_fit_each_other() {
     nothing_large_was_asked_for();
 }
 
+/// What it is called, and what it does to a file.
+type Harm<'a> = (&'a str, &'a dyn Fn(&mut Value));
+
 fn pico() -> ModelFiles {
     ModelFiles::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../models/pico-dense")).unwrap()
 }
@@ -283,7 +286,7 @@ fn headers_of_safetensors_cannot_lie() {
             header.to_string()
         })
     };
-    let lies: [(&str, &dyn Fn(&mut Value)); 8] = [
+    let lies: [Harm<'_>; 8] = [
         ("type", &|tensor| tensor["dtype"] = json!("F32")),
         ("type", &|tensor| tensor["dtype"] = json!("F4_AND_MORE")),
         ("shape", &|tensor| tensor["shape"] = json!([1_u64 << 62, 8])),
@@ -330,7 +333,7 @@ fn tokenizers_cannot_do_harm() {
         change(&mut json);
         load(ModelFiles { tokenizer_json: Cow::Owned(json.to_string().into_bytes()), ..pico() })
     };
-    let harms: [(&str, &dyn Fn(&mut Value)); 10] = [
+    let harms: [Harm<'_>; 10] = [
         ("nothing", &|json| *json = json!({})),
         ("a list", &|json| *json = json!([1, 2])),
         ("no model", &|json| json["model"] = Value::Null),

@@ -181,9 +181,10 @@ impl Shown {
         dispatched: Dispatched,
         record: &mut Record,
     ) -> Result<Reply, ApiError> {
-        let Answer::Whole(Whole { mut choices, usage, experts, repetition }) = dispatched.answer else {
+        let Answer::Whole(whole) = dispatched.answer else {
             return Err(ApiError::Internal);
         };
+        let Whole { mut choices, usage, experts, repetition } = *whole;
         if !self.show_reasoning {
             for choice in &mut choices {
                 if let Some(Value::Object(message)) = choice.get_mut("message") {

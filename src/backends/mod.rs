@@ -40,7 +40,7 @@ pub struct Call {
 /// What a backend answers.
 pub enum Answer {
     /// All at once.
-    Whole(Whole),
+    Whole(Box<Whole>),
     /// Step by step.
     Steps(Steps),
 }

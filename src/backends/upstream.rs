@@ -91,7 +91,8 @@ impl Upstream {
             return Ok(Answer::Steps(reader.into_steps()));
         }
         let body = self.read_whole(response, deadline).await?;
-        read_answer(&body, self.config.inline_reasoning, expects_closer).map(Answer::Whole)
+        read_answer(&body, self.config.inline_reasoning, expects_closer)
+            .map(|whole| Answer::Whole(Box::new(whole)))
     }
 
     async fn enter(&self) -> Result<OwnedSemaphorePermit, BackendError> {

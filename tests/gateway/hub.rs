@@ -161,11 +161,7 @@ async fn a_model_is_downloaded_once_and_then_needs_no_network() {
     assert_eq!(fs::read_to_string(setup.folder().join("refs/main")).expect("written"), COMMIT);
     for (name, content) in &setup.hub.files {
         let fetched = fs::read(path.join(name)).ok();
-        assert_eq!(
-            fetched.as_ref().map(Vec::as_slice),
-            FILES.contains(&name.as_str()).then_some(&content[..]),
-            "{name}"
-        );
+        assert_eq!(fetched.as_deref(), FILES.contains(&name.as_str()).then_some(&content[..]), "{name}");
     }
     let blob =
         setup.folder().join("blobs").join(hash(&fs::read(path.join("model.safetensors")).expect("there")));

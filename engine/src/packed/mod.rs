@@ -2,8 +2,8 @@
 //!
 //! Sixteen rows are packed into tiles in which the same four columns of every row lie side by side, so that one instruction
 //! multiplies them by the same four activations, rounded to eight bits. A tile takes the bits that the file takes, and replaces
-//! them: the matrix library would keep both, and its own tiles are a third larger. For `Q4_K`, `Q6_K` and `Q8_0`, in
-//! which nearly all files are; the rest is the library's.
+//! them: the matrix library would keep both, and its own tiles are a third larger. For `Q4_K`, `Q6_K`, `Q8_0`, `Q4_0` and
+//! `Q4_1`, in which nearly all files are; the rest is the library's.
 
 use candle_core::quantized::GgmlDType;
 
@@ -12,7 +12,7 @@ use crate::workers;
 
 mod tiles;
 
-use tiles::{TileQ4K, TileQ6K, TileQ8};
+use tiles::{TileQ4, TileQ4K, TileQ6K, TileQ8};
 
 /// Rows of a tile.
 const ROWS: usize = 16;
@@ -20,7 +20,7 @@ const ROWS: usize = 16;
 const QUADS: usize = 4 * ROWS;
 /// Columns of a block of the K kinds.
 const SUPER: usize = 256;
-/// Columns of two blocks of `Q8_0`.
+/// Columns of two blocks of the other kinds.
 const PAIR: usize = 64;
 
 /// A quantised matrix (rows, columns).
@@ -33,22 +33,26 @@ pub(crate) struct Packed {
 enum Tiles {
     Q4K(Vec<TileQ4K>),
     Q6K(Vec<TileQ6K>),
+    Q4(Vec<TileQ4>),
     Q8(Vec<TileQ8>),
 }
 
 impl Packed {
     /// Packs the blocks of a file, unless another way is faster for them on this machine.
     pub(crate) fn new(kind: GgmlDType, bytes: &[u8], rows: usize, columns: usize) -> Option<Packed> {
-        let tile_columns = if kind == GgmlDType::Q8_0 { PAIR } else { SUPER };
+        let tile_columns = if kind.block_size() == SUPER { SUPER } else { PAIR };
         let whole = rows.is_multiple_of(ROWS) && columns.is_multiple_of(tile_columns);
         if !simd::has_byte_products() || !whole {
             return None;
         }
         let row_bytes = columns / kind.block_size() * kind.type_size();
+        let block_bytes = tile_columns / kind.block_size() * kind.type_size();
         let tiles = match kind {
-            GgmlDType::Q4K => Tiles::Q4K(pack(bytes, row_bytes, TileQ4K::of)),
-            GgmlDType::Q6K => Tiles::Q6K(pack(bytes, row_bytes, TileQ6K::of)),
-            GgmlDType::Q8_0 => Tiles::Q8(pack(bytes, row_bytes, TileQ8::of)),
+            GgmlDType::Q4K => Tiles::Q4K(pack(bytes, row_bytes, block_bytes, TileQ4K::of)),
+            GgmlDType::Q6K => Tiles::Q6K(pack(bytes, row_bytes, block_bytes, TileQ6K::of)),
+            GgmlDType::Q4_0 => Tiles::Q4(pack(bytes, row_bytes, block_bytes, TileQ4::centred)),
+            GgmlDType::Q4_1 => Tiles::Q4(pack(bytes, row_bytes, block_bytes, TileQ4::with_minima)),
+            GgmlDType::Q8_0 => Tiles::Q8(pack(bytes, row_bytes, block_bytes, TileQ8::of)),
             _ => return None,
         };
         Some(Packed { tiles, rows, columns })
@@ -80,6 +84,7 @@ impl Packed {
         match self.tiles {
             Tiles::Q4K(_) => (SUPER, (32, 0)),
             Tiles::Q6K(_) => (SUPER, (16, 32)),
+            Tiles::Q4(_) => (32, (32, 0)),
             Tiles::Q8(_) => (32, (32, 128)),
         }
     }
@@ -112,6 +117,7 @@ impl Packed {
         match &self.tiles {
             Tiles::Q4K(tiles) => self.multiply_tiles(tiles, SUPER, first, input, output, width),
             Tiles::Q6K(tiles) => self.multiply_tiles(tiles, SUPER, first, input, output, width),
+            Tiles::Q4(tiles) => self.multiply_tiles(tiles, PAIR, first, input, output, width),
             Tiles::Q8(tiles) => self.multiply_tiles(tiles, PAIR, first, input, output, width),
         }
     }
@@ -139,6 +145,7 @@ impl Packed {
         match &self.tiles {
             Tiles::Q4K(tiles) => append(tiles, self.columns / SUPER, row, into),
             Tiles::Q6K(tiles) => append(tiles, self.columns / SUPER, row, into),
+            Tiles::Q4(tiles) => append(tiles, self.columns / PAIR, row, into),
             Tiles::Q8(tiles) => append(tiles, self.columns / PAIR, row, into),
         }
     }
@@ -150,17 +157,14 @@ const PIECES: usize = 16;
 const MANY: usize = 64;
 const PANEL: usize = 32;
 
-/// Tiles of all rows from the rows' blocks.
-fn pack<T>(bytes: &[u8], row_bytes: usize, of: impl Fn([&[u8]; ROWS]) -> T) -> Vec<T>
-where
-    T: Tile,
-{
-    let mut tiles = Vec::with_capacity(bytes.len() / (T::BLOCK_BYTES * ROWS));
+/// Tiles of all rows from the rows' blocks; `block_bytes` is what the file spends on one row of a tile.
+fn pack<T>(bytes: &[u8], row_bytes: usize, block_bytes: usize, of: impl Fn([&[u8]; ROWS]) -> T) -> Vec<T> {
+    let mut tiles = Vec::with_capacity(bytes.len() / (block_bytes * ROWS));
     for rows in bytes.chunks_exact(ROWS * row_bytes) {
-        for at in (0..row_bytes).step_by(T::BLOCK_BYTES) {
+        for at in (0..row_bytes).step_by(block_bytes) {
             tiles.push(of(std::array::from_fn(|row| {
                 let start = row * row_bytes + at;
-                &rows[start..start + T::BLOCK_BYTES]
+                &rows[start..start + block_bytes]
             })));
         }
     }
@@ -219,9 +223,6 @@ impl Kernel for Round<'_> {
 
 /// Sixteen rows of one block of columns.
 trait Tile: Sync {
-    /// What the file spends on one row.
-    const BLOCK_BYTES: usize;
-
     /// Adds to `totals` the products of the rows from `part` on with some activations, of which this is block `at`.
     fn add<S: Simd, const N: usize>(
         &self,
@@ -327,7 +328,8 @@ mod tests {
         (packed, widened.to_vec1().unwrap())
     }
 
-    const KINDS: [GgmlDType; 3] = [GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q8_0];
+    const KINDS: [GgmlDType; 5] =
+        [GgmlDType::Q4K, GgmlDType::Q6K, GgmlDType::Q4_0, GgmlDType::Q4_1, GgmlDType::Q8_0];
 
     #[test]
     fn packed_rows_are_the_librarys() {
@@ -400,6 +402,7 @@ mod tests {
             let outputs = match &packed.tiles {
                 Tiles::Q4K(tiles) => run_on_all(Few(&tiles[..COLUMNS / SUPER], &round(&packed))),
                 Tiles::Q6K(tiles) => run_on_all(Few(&tiles[..COLUMNS / SUPER], &round(&packed))),
+                Tiles::Q4(tiles) => run_on_all(Few(&tiles[..COLUMNS / PAIR], &round(&packed))),
                 Tiles::Q8(tiles) => run_on_all(Few(&tiles[..COLUMNS / PAIR], &round(&packed))),
             };
             for output in &outputs[1..] {

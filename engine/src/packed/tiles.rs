@@ -29,6 +29,16 @@ pub(super) struct TileQ6K {
     steps: [f16; ROWS],
 }
 
+/// `step * quant + minimum`, with a step and a minimum for 32 columns; two such blocks.
+#[derive(Clone, Copy)]
+#[repr(C, align(64))]
+pub(super) struct TileQ4 {
+    /// Eight columns each, as in [`TileQ4K`].
+    quants: [[u8; QUADS]; 8],
+    steps: [[f16; ROWS]; 2],
+    minima: [[f16; ROWS]; 2],
+}
+
 /// `step * (quant - 128)`, with a step for 32 columns; two such blocks.
 #[derive(Clone, Copy)]
 #[repr(C, align(64))]
@@ -38,8 +48,6 @@ pub(super) struct TileQ8 {
 }
 
 impl Tile for TileQ4K {
-    const BLOCK_BYTES: usize = 144;
-
     #[inline(always)]
     fn add<S: Simd, const N: usize>(
         &self,
@@ -126,8 +134,6 @@ impl TileQ4K {
 }
 
 impl Tile for TileQ6K {
-    const BLOCK_BYTES: usize = 210;
-
     #[inline(always)]
     fn add<S: Simd, const N: usize>(
         &self,
@@ -213,9 +219,87 @@ impl TileQ6K {
     }
 }
 
-impl Tile for TileQ8 {
-    const BLOCK_BYTES: usize = 68;
+impl Tile for TileQ4 {
+    #[inline(always)]
+    fn add<S: Simd, const N: usize>(
+        &self,
+        simd: S,
+        part: usize,
+        input: &[&Rounded; N],
+        at: usize,
+        totals: &mut [S::F32s; N],
+    ) {
+        let half = simd.splat_quad(0x0f0f_0f0f);
+        for block in 0..2 {
+            let quads: [&[i32; 8]; N] = pieces(input, |input| &input.quads, at * 2 + block);
+            let input_sums: [&[f32; 1]; N] = pieces(input, |input| &input.sums, at * 2 + block);
+            let input_steps: [&[f32; 1]; N] = pieces(input, |input| &input.steps, at * 2 + block);
+            let mut products = [simd.splat_quad(0); N];
+            for pair in 0..4 {
+                let both = simd.load_quads(&self.quants[block * 4 + pair][4 * part..]);
+                let low = simd.and(both, half);
+                let high = simd.and(simd.shift_right::<4>(both), half);
+                for number in 0..N {
+                    let [first, second] = [quads[number][2 * pair], quads[number][2 * pair + 1]];
+                    products[number] = simd.dot_small(products[number], low, simd.splat_quad(first));
+                    products[number] = simd.dot_small(products[number], high, simd.splat_quad(second));
+                }
+            }
+            let steps = simd.load_f16(&self.steps[block][part..]);
+            let minima = simd.load_f16(&self.minima[block][part..]);
+            for number in 0..N {
+                let sum = simd.mul(minima, simd.splat(input_sums[number][0]));
+                let sum = simd.mul_add(simd.to_f32(products[number]), steps, sum);
+                totals[number] = simd.mul_add(sum, simd.splat(input_steps[number][0]), totals[number]);
+            }
+        }
+    }
 
+    fn append_row(&self, row: usize, into: &mut Vec<f32>) {
+        for (block, quants) in self.quants.chunks_exact(4).enumerate() {
+            let (step, minimum) = (self.steps[block][row].to_f32(), self.minima[block][row].to_f32());
+            for quants in quants {
+                let bytes = &quants[row * 4..row * 4 + 4];
+                let quants = bytes.iter().map(|byte| byte & 0xf).chain(bytes.iter().map(|byte| byte >> 4));
+                into.extend(quants.map(|quant| step * f32::from(quant) + minimum));
+            }
+        }
+    }
+}
+
+impl TileQ4 {
+    /// From the layout of `Q4_1`: step, minimum, quants.
+    pub(super) fn with_minima(rows: [&[u8]; ROWS]) -> TileQ4 {
+        TileQ4::of(rows, 20, |bytes| (half(bytes, 0), half(bytes, 2)))
+    }
+
+    /// From the layout of `Q4_0`, `step * (quant - 8)`: step, quants. Eight steps are exact in half precision as well.
+    pub(super) fn centred(rows: [&[u8]; ROWS]) -> TileQ4 {
+        TileQ4::of(rows, 18, |bytes| (half(bytes, 0), f16::from_f32(-8.0 * half(bytes, 0).to_f32())))
+    }
+
+    fn of(rows: [&[u8]; ROWS], block_bytes: usize, scales: impl Fn(&[u8]) -> (f16, f16)) -> TileQ4 {
+        let mut tile =
+            TileQ4 { quants: [[0; QUADS]; 8], steps: [[f16::ZERO; ROWS]; 2], minima: [[f16::ZERO; ROWS]; 2] };
+        for (row, blocks) in rows.into_iter().enumerate() {
+            for (block, bytes) in blocks.chunks_exact(block_bytes).enumerate() {
+                (tile.steps[block][row], tile.minima[block][row]) = scales(bytes);
+                // The lower halves of sixteen bytes come first, then the upper.
+                let quants = &bytes[block_bytes - 16..];
+                let quant = |column: usize| quants[column % 16] >> (column / 16 * 4) & 15;
+                for (pair, packed) in tile.quants[block * 4..block * 4 + 4].iter_mut().enumerate() {
+                    for column in 0..4 {
+                        packed[row * 4 + column] =
+                            quant(pair * 8 + column) | (quant(pair * 8 + column + 4) << 4);
+                    }
+                }
+            }
+        }
+        tile
+    }
+}
+
+impl Tile for TileQ8 {
     #[inline(always)]
     fn add<S: Simd, const N: usize>(
         &self,

@@ -42,7 +42,7 @@ impl Builtin {
         if call.stream {
             return Ok(Answer::Steps(steps_of(generation, watch)));
         }
-        collect(generation, watch).await.map(Answer::Whole)
+        collect(generation, watch).await.map(|whole| Answer::Whole(Box::new(whole)))
     }
 
     /// `held_by` is the field that the answer's format comes from.
