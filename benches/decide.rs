@@ -4,8 +4,10 @@
 //! Run with `cargo bench --bench decide`.
 
 use std::hint::black_box;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use thinkgate::classifier;
 use thinkgate::conversation::Conversation;
 use thinkgate::decide::{Snapshot, decide};
 use thinkgate::policy::Policy;
@@ -17,14 +19,24 @@ const EN: &str = "A factory makes two kinds of part, and the second line is a th
 fn main() {
     let rules = RuleSet::builtin().expect("the shipped rules load");
     let policy = Policy { models: Vec::new(), presets: Policy::builtin_presets(), preset: "api".into() };
-    let snapshot = Snapshot { rules, policy };
+    let alone = Snapshot { rules, policy, classifier: None };
+    let classifier =
+        classifier::read(include_bytes!("../classifier/model.bin")).expect("the shipped one loads");
+    let voting = Snapshot { classifier: Some(Arc::new(classifier)), ..alone.clone() };
+    for (title, snapshot) in [("rules alone", &alone), ("rules and classifier", &voting)] {
+        println!("\n{title}");
+        table(snapshot);
+    }
+}
+
+fn table(snapshot: &Snapshot) {
     println!("{:<12} {:>12} {:>12} {:>14} {:>8}", "prompt", "median", "p99", "yardstick", "ratio");
-    measure("seed zh", "已知x²+2x+1=0，求x的值", &snapshot);
+    measure("seed zh", "已知x²+2x+1=0，求x的值", snapshot);
     for (name, length) in [("1 KiB", 1 << 10), ("32 KiB", 1 << 15), ("1 MiB", 1 << 20)] {
         for (language, text) in [("en", EN), ("zh", ZH)] {
             let prompt: String = text.repeat(length / text.len() + 1);
             let prompt = &prompt[..prompt.floor_char_boundary(length)];
-            measure(&format!("{name} {language}"), prompt, &snapshot);
+            measure(&format!("{name} {language}"), prompt, snapshot);
         }
     }
 }

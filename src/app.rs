@@ -1,6 +1,7 @@
 //! One running gateway: what it decides with, what it calls, and what it counts.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -14,6 +15,7 @@ use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
 use crate::backends::{Answer, BackendError, Call};
+use crate::classifier::{self, Classifier};
 use crate::config::{Config, Model, Source};
 use crate::conversation::Conversation;
 use crate::decide::{Snapshot, decide};
@@ -87,12 +89,29 @@ pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("the rules do not load:{}", lines.concat())
     })?;
-    let snapshot = Snapshot { rules, policy: config.policy() };
+    let snapshot = Snapshot { rules, classifier: load_classifier(config), policy: config.policy() };
     // Patterns are compiled when first used: better now than on somebody's request.
     for prompt in ["你好", "Hello"] {
         let _ = decide(&Conversation::of_prompt(prompt), &snapshot);
     }
     Ok(snapshot)
+}
+
+/// The configured classifier. One that cannot be used is told and left out: the rules decide without it, and every
+/// decision says so.
+fn load_classifier(config: &Config) -> Option<Arc<Classifier>> {
+    let file = config.classifier.as_deref()?;
+    match read_classifier(file) {
+        Ok(classifier) => Some(Arc::new(classifier)),
+        Err(error) => {
+            tracing::error!("{}: {error:#}; the rules decide alone", file.display());
+            None
+        }
+    }
+}
+
+fn read_classifier(file: &Path) -> anyhow::Result<Classifier> {
+    Ok(classifier::read(&std::fs::read(file)?)?)
 }
 
 impl App {

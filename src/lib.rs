@@ -6,6 +6,7 @@
 //! - [`conversation`]: what the client sent, as text and roles, with the wishes it stated in fields.
 //! - [`decide`]: the product, one pure function from a conversation to a [`Decision`](decide::Decision).
 //! - [`rules`]: the hand-tunable judgements that [`decide`] weighs.
+//! - [`classifier`]: the trained vote beside them.
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
 //! - [`server`], [`api`]: who may connect, and what is answered.
 //! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
@@ -19,6 +20,7 @@ pub mod api;
 pub mod app;
 pub mod backends;
 pub mod catalogue;
+pub mod classifier;
 pub mod cli;
 pub mod commands;
 pub mod config;

@@ -1,1 +1,7 @@
-//! Trains and evaluates the classifier.
+//! Trains the classifier that votes beside the rules, and measures it.
+
+pub mod examples;
+pub mod fit;
+pub mod ridge;
+pub mod targets;
+pub mod weigh;

@@ -150,7 +150,7 @@ mod tests {
     fn rows_in_equal_lines_out() {
         let rules = RuleSet::builtin().expect("the packs load");
         let policy = Policy { models: Vec::new(), presets: Policy::builtin_presets(), preset: "api".into() };
-        let snapshot = Snapshot { rules, policy };
+        let snapshot = Snapshot { rules, policy, classifier: None };
         let input = b"{\"id\":7,\"prompt\":\"hi\"}\n{broken\n\n{\"id\":\"b\",\"messages\":[{\"role\":\"user\",\"content\":\"x\"}]}\n{\"x\":1}";
         let mut output = Vec::new();
         let mut tally = Tally::default();

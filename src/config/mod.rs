@@ -36,7 +36,7 @@ pub struct Config {
     pub models: Vec<Model>,
     /// A folder of rules that replaces the built-in ones.
     pub rules: Option<PathBuf>,
-    /// A classifier that replaces the built-in one.
+    /// A classifier that votes beside the rules; without one the rules decide alone.
     pub classifier: Option<PathBuf>,
     /// Measured success and token models of the arms.
     pub calibration: Option<PathBuf>,

@@ -78,7 +78,10 @@ impl Expected {
         let prompt: f32 = conversation.messages.iter().map(|message| cheap_estimate(&message.text)).sum();
         Expected {
             prompt: f64::from(prompt),
-            thinking: numbers.thinking * assessment.complexity.clamp(-4.0, 5.0).exp2(),
+            thinking: assessment.expected_tokens.map_or_else(
+                || numbers.thinking * assessment.complexity.clamp(-4.0, 5.0).exp2(),
+                |log2| log2.clamp(5.0, 14.0).exp2(),
+            ),
             answer: numbers.answer.get(&label).copied().unwrap_or(150.0),
             headroom: numbers.headroom,
         }

@@ -6,13 +6,16 @@ mod arms;
 mod decision;
 mod flip;
 mod score;
+mod trained;
 mod wishes;
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 pub use decision::*;
 pub(crate) use wishes::{read, states_a_wish};
 
+use crate::classifier::Classifier;
 use crate::conversation::{Asks, Conversation, Mode, Origin, Role, Wish};
 use crate::policy::{Effort, Policy, Preset};
 use crate::reading::Reading;
@@ -25,6 +28,8 @@ use score::Assessment;
 pub struct Snapshot {
     /// The hand-written judgements.
     pub rules: RuleSet,
+    /// The trained vote beside them; without it the rules decide alone.
+    pub classifier: Option<Arc<Classifier>>,
     /// Models and presets.
     pub policy: Policy,
 }
@@ -44,7 +49,7 @@ impl Snapshot {
 pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
     let (preset_name, preset) = snapshot.preset(conversation);
     let readings = Readings::of(conversation, &snapshot.rules);
-    let assessment = score::assess(conversation, &readings, &snapshot.rules);
+    let assessment = score::assess(conversation, &readings, snapshot);
     let mut wishes = wishes::collect(conversation, &readings, preset_name, &preset);
     let mut notes = Vec::new();
     let mut verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
@@ -61,7 +66,9 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
     );
     mark_model_wishes(&mut wishes, &plan.model);
     note_conflicts(&wishes, &mut notes);
-    notes.push("classifier absent: rules alone decide, probabilities are not calibrated".to_owned());
+    if snapshot.classifier.is_none() {
+        notes.push("classifier absent: rules alone decide, probabilities are not calibrated".to_owned());
+    }
     let thinking = Thinking {
         mode: plan.mode,
         budget_tokens: plan.budget,
@@ -87,7 +94,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         notes,
         versions: Versions {
             rules: snapshot.rules.version().to_owned(),
-            classifier: None,
+            classifier: snapshot.classifier.as_ref().map(|classifier| classifier.version.clone()),
             calibration: None,
         },
         micros: None,

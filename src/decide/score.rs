@@ -1,10 +1,12 @@
-//! Matches to score: contributions in log-odds, saturated per pack, with what earlier turns lend a follow-up.
+//! Matches and the trained vote to score: contributions in log-odds, saturated per pack, with what earlier turns lend a
+//! follow-up.
 
 use std::collections::BTreeMap;
 
-use super::{Evidence, EvidenceKind, Readings, Source, Task, TaskLabel, Turn};
+use super::trained::Trained;
+use super::{Evidence, EvidenceKind, Readings, Snapshot, Source, Task, TaskLabel, Turn};
 use crate::conversation::{Conversation, Mode};
-use crate::rules::{Effect, Match, Placed, RuleSet, Scene, ScoreNumbers, Stage, Strength, Strengths};
+use crate::rules::{Effect, Match, Placed, Scene, ScoreNumbers, Stage, Strength, Strengths};
 use crate::signals::{self, Signal};
 
 /// What is thought of a request before wishes and policy.
@@ -18,6 +20,10 @@ pub(crate) struct Assessment {
     pub(crate) complexity: f64,
     /// Largest contribution first.
     pub(crate) evidence: Vec<Evidence>,
+    /// Reasoning tokens that training expects, log2.
+    pub(crate) expected_tokens: Option<f64>,
+    prior: f64,
+    complexity_prior: f64,
     votes: BTreeMap<TaskLabel, f64>,
     decisive: Option<bool>,
     inherited: f64,
@@ -27,11 +33,11 @@ pub(crate) struct Assessment {
 pub(super) fn assess(
     conversation: &Conversation<'_>,
     readings: &Readings<'_>,
-    rules: &RuleSet,
+    snapshot: &Snapshot,
 ) -> Assessment {
     let mut assessed: Option<Assessment> = None;
     for at in (0..readings.turns.len()).rev() {
-        assessed = Some(assess_turn(conversation, at, readings, rules, assessed.as_ref()));
+        assessed = Some(assess_turn(conversation, at, readings, snapshot, assessed.as_ref()));
     }
     assessed.expect("there is always a last turn")
 }
@@ -41,16 +47,23 @@ fn assess_turn(
     conversation: &Conversation<'_>,
     at: usize,
     readings: &Readings<'_>,
-    rules: &RuleSet,
+    snapshot: &Snapshot,
     before: Option<&Assessment>,
 ) -> Assessment {
+    let rules = &snapshot.rules;
     let turn = &readings.turns[at];
     let signals = signals::extract(conversation, turn.index, &turn.reading);
     let system: Vec<Placed<'_>> = readings.system.iter().map(placed).collect();
     let history: Vec<Placed<'_>> = readings.turns[at + 1..].iter().map(placed).collect();
     let scene = Scene { last: placed(turn), signals: &signals, system: &system, history: &history };
-    let mut assessment = weigh(&rules.evaluate(&scene), rules.strengths());
-    if let (Some(before), true) = (before, signals.get(Signal::ConversationFollowUp) > 0.0) {
+    let follows = before.filter(|_| signals.get(Signal::ConversationFollowUp) > 0.0);
+    let trained = snapshot.classifier.as_ref().map(|classifier| {
+        let trained = Trained::of(classifier, turn, &signals);
+        // Words that only point back say nothing of what they point to.
+        if follows.is_some() { trained.silent() } else { trained }
+    });
+    let mut assessment = weigh(&rules.evaluate(&scene), rules.strengths(), trained.as_ref());
+    if let Some(before) = follows {
         assessment.inherit(before, history.first().map(|placed| placed.message), rules.strengths());
     }
     assessment
@@ -60,14 +73,22 @@ fn placed<'a>(turn: &'a Turn<'_>) -> Placed<'a> {
     Placed { message: turn.index, reading: &turn.reading }
 }
 
-fn weigh(matches: &[Match<'_>], strengths: &Strengths) -> Assessment {
+fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<'_>>) -> Assessment {
     let numbers = &strengths.score;
     let mut evidence: Vec<Evidence> = matches.iter().filter_map(|found| of_match(found, strengths)).collect();
     saturate(&mut evidence, numbers, |evidence| &mut evidence.contribution);
     saturate(&mut evidence, numbers, |evidence| &mut evidence.complexity);
+    let mut votes = votes(matches, strengths);
+    let (mut prior, mut complexity_prior) = (numbers.prior, numbers.complexity_prior);
+    if let Some(trained) = trained {
+        (prior, complexity_prior) = trained.priors();
+        trained.weigh_rules(&mut evidence, strengths.worth(Strength::Decisive));
+        trained.add_evidence(&mut evidence);
+        trained.add_votes(&mut votes);
+    }
     let sum = |pick: fn(&Evidence) -> f64| evidence.iter().filter(|e| !e.shadow).map(pick).sum::<f64>();
-    let thinking = numbers.prior + sum(|evidence| evidence.contribution);
-    let complexity = numbers.complexity_prior + sum(|evidence| evidence.complexity);
+    let thinking = prior + sum(|evidence| evidence.contribution);
+    let complexity = complexity_prior + sum(|evidence| evidence.complexity);
     evidence
         .sort_by(|a, b| b.contribution.abs().total_cmp(&a.contribution.abs()).then_with(|| a.id.cmp(&b.id)));
     Assessment {
@@ -75,7 +96,10 @@ fn weigh(matches: &[Match<'_>], strengths: &Strengths) -> Assessment {
         thinking,
         complexity,
         evidence,
-        votes: votes(matches, strengths),
+        expected_tokens: trained.and_then(Trained::tokens),
+        prior,
+        complexity_prior,
+        votes,
         decisive: decisive(matches),
         inherited: 0.0,
     }
@@ -148,8 +172,8 @@ impl Assessment {
     /// an easy new topic falls back.
     fn inherit(&mut self, before: &Assessment, message: Option<usize>, strengths: &Strengths) {
         let share = strengths.score.inherited;
-        let lent = (before.thinking - strengths.score.prior) * share;
-        let complexity = (before.complexity - strengths.score.complexity_prior) * share;
+        let lent = (before.thinking - before.prior) * share;
+        let complexity = (before.complexity - before.complexity_prior) * share;
         if lent.abs() < 0.05 && complexity.abs() < 0.05 {
             return;
         }
@@ -157,6 +181,7 @@ impl Assessment {
         self.complexity += complexity;
         self.score = logistic(self.thinking);
         self.inherited = lent;
+        self.expected_tokens = self.expected_tokens.or(before.expected_tokens);
         for (label, weight) in &before.votes {
             *self.votes.entry(*label).or_insert(0.0) += weight * share;
         }

@@ -15,4 +15,6 @@ mod properties;
 mod robustness;
 mod seed;
 mod support;
+/// The trained vote beside the rules.
+mod trained;
 mod wishes;

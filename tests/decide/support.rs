@@ -31,7 +31,7 @@ pub(crate) static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
         presets: Policy::builtin_presets(),
         preset: "api".into(),
     };
-    Snapshot { rules, policy }
+    Snapshot { rules, policy, classifier: None }
 });
 
 fn model(name: &str, architecture: Architecture, total: u64, active: u64, skill: Skill) -> ModelProfile {

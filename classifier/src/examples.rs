@@ -1,0 +1,138 @@
+//! What is trained on: rows of the public sets and the prompts written for this, as numbers with targets.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+use thinkgate::classifier::Features;
+use thinkgate::conversation::Conversation;
+use thinkgate::decide::{Snapshot, decide};
+use thinkgate::evaluate::rows::{self, Row, Split};
+use thinkgate::reading::Reading;
+use thinkgate::signals::{extract, language_of};
+
+use crate::targets::{Targets, of_row, of_written};
+
+/// One prompt, ready to fit on.
+#[derive(Debug, Clone)]
+pub struct Example {
+    /// File it came from, without ending.
+    pub file: String,
+    /// The prompt's last user message.
+    pub text: String,
+    /// `zh`, or `en` for all others.
+    pub language: &'static str,
+    /// What serving would see.
+    pub features: Features,
+    /// The rules' log-odds for thinking, without their prior.
+    pub rules: f64,
+    /// What each head should say.
+    pub targets: Targets,
+    /// Which of the five folds it is left out of.
+    pub fold: usize,
+}
+
+/// Which rows to read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Which {
+    /// What ships may be trained on.
+    Training,
+    /// What was kept back.
+    KeptBack,
+}
+
+/// A prompt written for training.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Written {
+    /// `zh` or `en`.
+    pub lang: String,
+    /// A kind of work of the contract.
+    pub task: String,
+    /// 1 where thinking helps.
+    pub thinking: u8,
+    /// The prompt.
+    pub text: String,
+}
+
+/// The examples of the public sets.
+///
+/// # Errors
+/// A file that cannot be read.
+pub fn public(folder: &Path, rules: &Snapshot, which: Which) -> Result<Vec<Example>> {
+    let wanted = |row: &&Row| match which {
+        Which::Training => rows::split(row) == Split::Train && rows::licensed(row),
+        Which::KeptBack => rows::split(row) != Split::Train,
+    };
+    let all = rows::read_dir(folder)?;
+    let examples = all.iter().filter(wanted).filter_map(|row| {
+        let targets = of_row(row);
+        let conversation = row.conversation().ok()?;
+        (which == Which::KeptBack || targets.any()).then(|| example(&row.file, &conversation, rules, targets))
+    });
+    Ok(examples.collect())
+}
+
+/// The prompts written for training, by language.
+///
+/// # Errors
+/// A line that is no such prompt, by file and number.
+pub fn written(folder: &Path, rules: &Snapshot) -> Result<Vec<Example>> {
+    let mut examples = Vec::new();
+    for language in ["en", "zh"] {
+        let path = folder.join(format!("{language}.jsonl"));
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        for (index, line) in text.lines().enumerate() {
+            let at = || format!("{}:{}", path.display(), index + 1);
+            let prompt: Written = serde_json::from_str(line).with_context(at)?;
+            let targets = of_written(&prompt).with_context(at)?;
+            let conversation = Conversation::of_prompt(&prompt.text);
+            examples.push(example(&format!("written_{language}"), &conversation, rules, targets));
+        }
+    }
+    Ok(examples)
+}
+
+fn example(file: &str, conversation: &Conversation<'_>, rules: &Snapshot, targets: Targets) -> Example {
+    let last = conversation.last_user().unwrap_or_default();
+    let text = conversation.messages[last].text.to_string();
+    let reading = Reading::of(&text);
+    let signals = extract(conversation, last, &reading);
+    let decision = decide(conversation, rules);
+    let numbers = &rules.rules.strengths().score;
+    Example {
+        file: file.to_owned(),
+        language: if language_of(reading.ask()) == "zh" { "zh" } else { "en" },
+        features: Features::of(&reading, &signals),
+        rules: log_odds(decision.score) - numbers.prior,
+        targets,
+        fold: fold(&text),
+        text,
+    }
+}
+
+/// The same question falls into the same fold whatever its source.
+fn fold(text: &str) -> usize {
+    usize::from(Sha256::digest(rows::normalised(text).as_bytes())[31] % 5)
+}
+
+/// ln(p / (1 - p)), of probabilities kept off 0 and 1.
+#[must_use]
+pub fn log_odds(probability: f64) -> f64 {
+    let kept = probability.clamp(1e-6, 1.0 - 1e-6);
+    (kept / (1.0 - kept)).ln()
+}
+
+/// SHA-256 over what was trained on, in order.
+#[must_use]
+pub fn digest(examples: &[Example]) -> String {
+    let mut hasher = Sha256::new();
+    for example in examples {
+        hasher.update(example.file.as_bytes());
+        hasher.update(example.text.as_bytes());
+        hasher.update(format!("{:?}", example.targets).as_bytes());
+    }
+    hasher.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,114 @@
+//! The trained vote beside the rules: how much each may say, and what it adds to the evidence.
+
+use std::collections::BTreeMap;
+
+use super::{Evidence, EvidenceKind, TaskLabel, Turn};
+use crate::classifier::{Blend, Classifier, Features, Vote, Weighing};
+use crate::signals::{Signals, language_of};
+
+/// Log-odds that rules may say together before they are weighed; those that settle it alone are not counted in.
+const RULES_BOUND: f64 = 4.0;
+/// Log-odds that training may say: less than one decisive rule.
+const VOTE_BOUND: f64 = 3.5;
+/// Standard deviations of difficulty within a kind that count.
+const LEVEL_BOUND: f64 = 2.0;
+/// Log-odds of a kind of work that training is sure of.
+const TASK_WORTH: f64 = 4.0;
+/// Doublings of the expected reasoning per standard deviation of difficulty.
+const LEVEL_TOKENS: f64 = 0.5;
+
+/// The vote on one turn.
+pub(super) struct Trained<'c> {
+    blend: &'c Blend,
+    /// `None` where the words are not to be judged.
+    vote: Option<Vote>,
+    message: usize,
+}
+
+impl<'c> Trained<'c> {
+    pub(super) fn of(classifier: &'c Classifier, turn: &Turn<'_>, signals: &Signals) -> Self {
+        let vote = classifier.judge(&Features::of(&turn.reading, signals));
+        let blend = classifier.blend(language_of(turn.reading.ask()));
+        Trained { blend, vote: Some(vote), message: turn.index }
+    }
+
+    /// The same without an opinion.
+    pub(super) fn silent(self) -> Self {
+        Trained { vote: None, ..self }
+    }
+
+    /// Log-odds where nothing is known: thinking, complexity.
+    pub(super) fn priors(&self) -> (f64, f64) {
+        (self.blend.thinking.prior, self.blend.strong.prior)
+    }
+
+    /// log2 of the expected reasoning tokens.
+    pub(super) fn tokens(&self) -> Option<f64> {
+        self.vote.map(|vote| vote.tokens() + LEVEL_TOKENS * level(&vote) * mathematics(&vote))
+    }
+
+    /// Bounds what the rules say together and turns it into the common measure. A decisive rule is left as it is: it was
+    /// written to settle the matter.
+    pub(super) fn weigh_rules(&self, evidence: &mut [Evidence], decisive: f64) {
+        weigh_side(evidence, &self.blend.thinking, decisive, |evidence| &mut evidence.contribution);
+        weigh_side(evidence, &self.blend.strong, decisive, |evidence| &mut evidence.complexity);
+    }
+
+    pub(super) fn add_evidence(&self, evidence: &mut Vec<Evidence>) {
+        let Some(vote) = self.vote else { return };
+        let item = |id: &str, contribution: f64, complexity: f64| Evidence {
+            kind: EvidenceKind::Classifier,
+            id: id.to_owned(),
+            message: Some(self.message),
+            span: None,
+            contribution,
+            complexity,
+            shadow: false,
+        };
+        let said = |weighing: &Weighing, value: f64| {
+            (weighing.head * (value - weighing.centre)).clamp(-VOTE_BOUND, VOTE_BOUND)
+        };
+        let thinking = said(&self.blend.thinking, vote.thinking());
+        evidence.push(item("classifier.words", thinking, said(&self.blend.strong, vote.strong())));
+        evidence.push(item(
+            "classifier.level",
+            self.blend.thinking.level * level(&vote) * mathematics(&vote),
+            0.0,
+        ));
+    }
+
+    pub(super) fn add_votes(&self, votes: &mut BTreeMap<TaskLabel, f64>) {
+        for (label, share) in self.vote.iter().flat_map(Vote::tasks) {
+            *votes.entry(label).or_insert(0.0) += TASK_WORTH * share.clamp(0.0, 1.0);
+        }
+    }
+}
+
+fn level(vote: &Vote) -> f64 {
+    vote.level().clamp(-LEVEL_BOUND, LEVEL_BOUND)
+}
+
+/// Levels were learned from mathematics alone.
+fn mathematics(vote: &Vote) -> f64 {
+    let share = vote.tasks().find(|(label, _)| *label == TaskLabel::Math).map_or(0.0, |(_, share)| share);
+    share.clamp(0.0, 1.0)
+}
+
+fn weigh_side(
+    evidence: &mut [Evidence],
+    weighing: &Weighing,
+    decisive: f64,
+    pick: fn(&mut Evidence) -> &mut f64,
+) {
+    let counts = |value: f64| value.abs() < decisive;
+    let together: f64 = evidence
+        .iter_mut()
+        .filter(|evidence| !evidence.shadow)
+        .map(|evidence| *pick(evidence))
+        .filter(|value| counts(*value))
+        .sum();
+    let share = if together.abs() > RULES_BOUND { RULES_BOUND / together.abs() } else { 1.0 };
+    for value in evidence.iter_mut().map(pick).filter(|value| counts(**value)) {
+        *value *= share * weighing.rules;
+    }
+}
