@@ -8,7 +8,7 @@ use sha2::{Digest, Sha256};
 use thinkgate::classifier::Features;
 use thinkgate::conversation::Conversation;
 use thinkgate::decide::{Snapshot, decide};
-use thinkgate::evaluate::rows::{self, Row, Split};
+use thinkgate::evaluate::rows::{self, Split};
 use thinkgate::reading::Reading;
 use thinkgate::signals::{extract, language_of};
 
@@ -33,15 +33,6 @@ pub struct Example {
     pub fold: usize,
 }
 
-/// Which rows to read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Which {
-    /// What ships may be trained on.
-    Training,
-    /// What was kept back.
-    KeptBack,
-}
-
 /// A prompt written for training.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,20 +47,17 @@ pub struct Written {
     pub text: String,
 }
 
-/// The examples of the public sets.
+/// The examples of the public sets that shipped weights may be fitted on.
 ///
 /// # Errors
 /// A file that cannot be read.
-pub fn public(folder: &Path, rules: &Snapshot, which: Which) -> Result<Vec<Example>> {
-    let wanted = |row: &&Row| match which {
-        Which::Training => rows::split(row) == Split::Train && rows::licensed(row),
-        Which::KeptBack => rows::split(row) != Split::Train,
-    };
+pub fn public(folder: &Path, rules: &Snapshot) -> Result<Vec<Example>> {
     let all = rows::read_dir(folder)?;
-    let examples = all.iter().filter(wanted).filter_map(|row| {
+    let fit_on = all.iter().filter(|row| rows::split(row) == Split::Train && rows::licensed(row));
+    let examples = fit_on.filter_map(|row| {
         let targets = of_row(row);
         let conversation = row.conversation().ok()?;
-        (which == Which::KeptBack || targets.any()).then(|| example(&row.file, &conversation, rules, targets))
+        targets.any().then(|| example(&row.file, &conversation, rules, targets))
     });
     Ok(examples.collect())
 }

@@ -26,15 +26,6 @@ const PENALTIES: [f64; HEADS.len()] =
 const WEIGHED: usize = 2;
 const FOLDS: usize = 5;
 
-/// A classifier, and what its heads say of each example when that example was left out.
-#[derive(Debug)]
-pub struct Fitted {
-    /// What ships.
-    pub classifier: Classifier,
-    /// What the weighed heads say of each example without it.
-    pub left_out: Vec<LeftOut>,
-}
-
 /// What is left out when a head is asked about a row it must not have seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Leaving {
@@ -73,7 +64,7 @@ impl LeftOut {
 ///
 /// # Errors
 /// A head without examples.
-pub fn fit(examples: &[Example]) -> Result<Fitted> {
+pub fn fit(examples: &[Example]) -> Result<Classifier> {
     let scaling = Scaling::of(examples);
     let matrix = scaling.matrix(examples);
     let heads: Vec<Vec<Point>> = (0..HEADS.len()).map(|head| points(examples, head)).collect();
@@ -105,7 +96,7 @@ pub fn fit(examples: &[Example]) -> Result<Fitted> {
     let blend = weigh::blends(examples, &left_out)?;
     let mut classifier = scaling.classifier(&fitted[..HEADS.len()], examples, blend);
     classifier.canaries = canaries(&classifier);
-    Ok(Fitted { classifier, left_out })
+    Ok(classifier)
 }
 
 /// Sources dealt into as many groups as there are folds; the written prompts, which belong to no source, by item.

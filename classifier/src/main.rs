@@ -9,7 +9,7 @@ use thinkgate::classifier::{read, write};
 use thinkgate::decide::Snapshot;
 use thinkgate::policy::Policy;
 use thinkgate::rules::RuleSet;
-use thinkgate_classifier::examples::{self, Which};
+use thinkgate_classifier::examples;
 use thinkgate_classifier::fit::fit;
 
 /// Trains the classifier; the same data gives the same file.
@@ -36,11 +36,11 @@ fn main() -> Result<()> {
     let rules = RuleSet::builtin().map_err(|faults| anyhow::anyhow!("the shipped rules: {faults:?}"))?;
     let policy = Policy { models: Vec::new(), presets: Policy::builtin_presets(), preset: "api".into() };
     let rules = Snapshot { rules, policy, classifier: None };
-    let mut all = examples::public(&args.data, &rules, Which::Training)?;
+    let mut all = examples::public(&args.data, &rules)?;
     all.extend(examples::written(&args.written, &rules)?);
     println!("{} examples, {:.0} s", all.len(), start.elapsed().as_secs_f64());
-    let fitted = fit(&all)?;
-    let bytes = write(&fitted.classifier);
+    let classifier = fit(&all)?;
+    let bytes = write(&classifier);
     let checked = read(&bytes).context("the classifier just made does not load")?;
     std::fs::write(&args.output, &bytes)
         .with_context(|| format!("cannot write {}", args.output.display()))?;

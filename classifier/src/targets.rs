@@ -8,7 +8,7 @@ use thinkgate::evaluate::rows::{Row, expects_thinking};
 
 use crate::examples::Written;
 
-/// Target and weight by head; `None` where a row says nothing.
+/// What each head should say; `None` where a row says nothing of it.
 #[derive(Debug, Clone, Default)]
 pub struct Targets {
     /// Whether thinking helps, 0..=1.

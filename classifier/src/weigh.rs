@@ -6,13 +6,11 @@ use anyhow::{Context, Result};
 use linfa::prelude::*;
 use linfa_logistic::LogisticRegression;
 use ndarray::{Array1, Array2};
-use thinkgate::classifier::{Blend, Weighing};
+use thinkgate::classifier::{Blend, RULES_BOUND, Weighing};
 
 use crate::examples::Example;
 use crate::fit::{Leaving, LeftOut, balanced};
 
-/// Log-odds the rules may say at most; serving holds them to the same.
-const RULES_BOUND: f64 = 4.0;
 /// The vote's value that says nothing: halfway between its targets.
 const THINKING_CENTRE: f64 = 0.5;
 /// Log-odds per standard deviation of difficulty, of prompts that are all mathematics. Set by hand: fitted beside the head,

@@ -89,6 +89,9 @@ impl Vote {
     }
 }
 
+/// Log-odds that rules may say together before they are weighed; fitted and served with the same.
+pub const RULES_BOUND: f64 = 4.0;
+
 /// How the vote and the rules are weighed for one language: log-odds of "thinking helps" and "a strong model is
 /// needed" as sums.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]

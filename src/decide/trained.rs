@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Evidence, EvidenceKind, TaskLabel, Turn};
-use crate::classifier::{Blend, Classifier, Features, Vote, Weighing};
+use crate::classifier::{Blend, Classifier, Features, RULES_BOUND, Vote, Weighing};
 use crate::signals::{Signals, language_of};
 
-/// Log-odds that rules may say together before they are weighed; those that settle it alone are not counted in.
-const RULES_BOUND: f64 = 4.0;
 /// Log-odds that training may say: less than one decisive rule.
 const VOTE_BOUND: f64 = 3.5;
 /// Standard deviations of difficulty within a kind that count.
