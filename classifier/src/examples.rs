@@ -14,10 +14,13 @@ use thinkgate::signals::{extract, language_of};
 
 use crate::targets::{Targets, of_row, of_written};
 
+/// Starts the name of what was written for this.
+pub const WRITTEN: &str = "written/";
+
 /// One prompt, ready to fit on.
 #[derive(Debug, Clone)]
 pub struct Example {
-    /// File it came from, without ending.
+    /// File it came from, without ending; [`WRITTEN`] and the area where it was written for this.
     pub file: String,
     /// The prompt's last user message.
     pub text: String,
@@ -29,22 +32,28 @@ pub struct Example {
     pub rules: f64,
     /// What each head should say.
     pub targets: Targets,
+    /// Whether the public set it is of plainly calls for thinking.
+    pub plain: Option<bool>,
     /// Which of the five folds it is left out of.
     pub fold: usize,
 }
 
-/// A prompt written for training.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+/// A request written for training, in several wordings.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub struct Written {
-    /// `zh` or `en`.
-    pub lang: String,
+    /// What it is about, or how it is asked: its share of the training is set by area.
+    pub area: String,
     /// A kind of work of the contract.
     pub task: String,
-    /// 1 where thinking helps.
-    pub thinking: u8,
-    /// The prompt.
-    pub text: String,
+    /// Whether thinking helps: 0, 0.5 or 1.
+    pub thinking: f64,
+    /// How much likelier a large model is right than a small one, 0..=1, where it was judged.
+    pub expert: Option<f64>,
+    /// Wordings in Chinese.
+    pub zh: Vec<String>,
+    /// Wordings in English.
+    pub en: Vec<String>,
 }
 
 /// The examples of the public sets that shipped weights may be fitted on.
@@ -57,27 +66,33 @@ pub fn public(folder: &Path, rules: &Snapshot) -> Result<Vec<Example>> {
     let examples = fit_on.filter_map(|row| {
         let targets = of_row(row);
         let conversation = row.conversation().ok()?;
-        targets.any().then(|| example(&row.file, &conversation, rules, targets))
+        targets.any().then(|| Example {
+            plain: rows::expects_thinking(row),
+            ..example(&row.file, &conversation, rules, targets)
+        })
     });
     Ok(examples.collect())
 }
 
-/// The prompts written for training, by language.
+/// Neighbouring requests that are left out together: some share a pasted text.
+const BLOCK: usize = 4;
+
+/// The prompts written for training: every wording of every request in a file.
 ///
 /// # Errors
-/// A line that is no such prompt, by file and number.
-pub fn written(folder: &Path, rules: &Snapshot) -> Result<Vec<Example>> {
+/// A line that is no such request, by file and number.
+pub fn written(path: &Path, rules: &Snapshot) -> Result<Vec<Example>> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
     let mut examples = Vec::new();
-    for language in ["en", "zh"] {
-        let path = folder.join(format!("{language}.jsonl"));
-        let text =
-            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        for (index, line) in text.lines().enumerate() {
-            let at = || format!("{}:{}", path.display(), index + 1);
-            let prompt: Written = serde_json::from_str(line).with_context(at)?;
-            let targets = of_written(&prompt).with_context(at)?;
-            let conversation = Conversation::of_prompt(&prompt.text);
-            examples.push(example(&format!("written_{language}"), &conversation, rules, targets));
+    for (index, line) in text.lines().enumerate() {
+        let at = || format!("{}:{}", path.display(), index + 1);
+        let request: Written = serde_json::from_str(line).with_context(at)?;
+        let targets = of_written(&request).with_context(at)?;
+        let fold = fold(&format!("{} {}", path.display(), index / BLOCK));
+        for wording in request.zh.iter().chain(&request.en) {
+            let conversation = Conversation::of_prompt(wording);
+            let file = format!("{WRITTEN}{}", request.area);
+            examples.push(Example { fold, ..example(&file, &conversation, rules, targets.clone()) });
         }
     }
     Ok(examples)
@@ -96,6 +111,7 @@ fn example(file: &str, conversation: &Conversation<'_>, rules: &Snapshot, target
         features: Features::of(&reading, &signals),
         rules: log_odds(decision.score) - numbers.prior,
         targets,
+        plain: None,
         fold: fold(&text),
         text,
     }

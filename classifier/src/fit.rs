@@ -11,12 +11,12 @@ use thinkgate::conversation::Conversation;
 use thinkgate::reading::Reading;
 use thinkgate::signals::extract;
 
-use crate::examples::{Example, digest};
+use crate::examples::{Example, WRITTEN, digest};
 use crate::ridge::{self, Matrix, Point, Weights};
 use crate::weigh;
 
 /// Measured numbers count this much beside words of unit length.
-const DENSE_SCALE: f32 = 0.2;
+const DENSE_SCALE: f32 = 0.3;
 /// A word seen once tells nothing.
 const SEEN_FROM: u32 = 2;
 /// By cross-validation: single outcomes of model pairs are the noisiest labels.
@@ -25,6 +25,8 @@ const PENALTIES: [f64; HEADS.len()] =
 /// Heads whose vote is weighed beside the rules; only for them is it needed what they say of rows they never saw.
 const WEIGHED: usize = 2;
 const FOLDS: usize = 5;
+/// What a written prompt counts beside one of a public set of the same size: they are the most varied of all.
+const WRITTEN_WORTH: f64 = 1.5;
 
 /// What is left out when a head is asked about a row it must not have seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,11 +62,11 @@ impl LeftOut {
     }
 }
 
-/// Fits all heads.
+/// Fits all heads, to serve where thinking is called for from this score on.
 ///
 /// # Errors
 /// A head without examples.
-pub fn fit(examples: &[Example]) -> Result<Classifier> {
+pub fn fit(examples: &[Example], on_from: f64) -> Result<Classifier> {
     let scaling = Scaling::of(examples);
     let matrix = scaling.matrix(examples);
     let heads: Vec<Vec<Point>> = (0..HEADS.len()).map(|head| points(examples, head)).collect();
@@ -93,7 +95,7 @@ pub fn fit(examples: &[Example]) -> Result<Classifier> {
             left_out[row].slot(leaving)[*head] = matrix.output(row, weights);
         }
     }
-    let blend = weigh::blends(examples, &left_out)?;
+    let blend = weigh::blends(examples, &left_out, on_from)?;
     let mut classifier = scaling.classifier(&fitted[..HEADS.len()], examples, blend);
     classifier.canaries = canaries(&classifier);
     Ok(classifier)
@@ -105,7 +107,7 @@ fn source_groups(examples: &[Example]) -> Vec<usize> {
     files.sort_unstable();
     files.dedup();
     let group = |example: &Example| {
-        if example.file.starts_with("written") {
+        if example.file.starts_with(WRITTEN) {
             return example.fold;
         }
         files.iter().position(|file| *file == example.file).unwrap_or_default() % FOLDS
@@ -237,10 +239,9 @@ pub(crate) fn balanced(examples: &[Example], rows: &[usize]) -> Vec<f64> {
     for row in rows {
         *sizes.entry(&examples[*row].file).or_default() += 1.0;
     }
-    // Written prompts are the most varied of all.
     let weight = |row: &usize| {
         let file = examples[*row].file.as_str();
-        let worth = if file.starts_with("written") { 3.0 } else { 1.0 };
+        let worth = if file.starts_with(WRITTEN) { WRITTEN_WORTH } else { 1.0 };
         worth / sizes[file].sqrt()
     };
     let mut totals: BTreeMap<&str, f64> = BTreeMap::new();

@@ -22,8 +22,8 @@ struct Args {
     /// Folder with the public sets, `*.jsonl` and `*.jsonl.gz`
     #[arg(long)]
     data: PathBuf,
-    /// Folder with the prompts written for this: en.jsonl, zh.jsonl
-    #[arg(long, default_value = "classifier/data")]
+    /// The prompts written for this
+    #[arg(long, default_value = "classifier/data/written.jsonl")]
     written: PathBuf,
     /// Where the classifier goes
     #[arg(long, default_value = "classifier/model.bin")]
@@ -39,7 +39,7 @@ fn main() -> Result<()> {
     let mut all = examples::public(&args.data, &rules)?;
     all.extend(examples::written(&args.written, &rules)?);
     println!("{} examples, {:.0} s", all.len(), start.elapsed().as_secs_f64());
-    let classifier = fit(&all)?;
+    let classifier = fit(&all, rules.rules.strengths().score.on_from)?;
     let bytes = write(&classifier);
     let checked = read(&bytes).context("the classifier just made does not load")?;
     std::fs::write(&args.output, &bytes)

@@ -1,7 +1,7 @@
 //! What each head should say of a row, from measured outcomes where there are some and from the source's design
 //! where there are none.
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use thinkgate::classifier::{HEADS, TASKS};
 use thinkgate::decide::TaskLabel;
 use thinkgate::evaluate::rows::{Row, expects_thinking};
@@ -59,16 +59,27 @@ pub fn of_row(row: &Row) -> Targets {
     }
 }
 
-/// What a written prompt says.
+/// Gain of a strong model where a large one is sure to be right and a small one sure to fail.
+const EXPERT_GAIN: f64 = 0.4;
+
+/// What a written request says.
 ///
 /// # Errors
-/// A kind of work that the contract does not know.
-pub fn of_written(prompt: &Written) -> Result<Targets> {
-    let Ok(task) = serde_json::from_value(serde_json::json!(prompt.task)) else {
-        bail!("task {:?}: expected one of {TASKS:?} in lower case", prompt.task);
+/// A kind of work that the contract does not know, or a share that is none.
+pub fn of_written(request: &Written) -> Result<Targets> {
+    let Ok(task) = serde_json::from_value(serde_json::json!(request.task)) else {
+        bail!("task {:?}: expected one of {TASKS:?} in lower case", request.task);
     };
-    let hard = f64::from(prompt.thinking);
-    Ok(Targets { thinking: Some(hard), task: Some(task), strong: Some(0.25 * hard), ..Targets::default() })
+    for (key, share) in [("thinking", request.thinking), ("expert", request.expert.unwrap_or(0.0))] {
+        ensure!((0.0..=1.0).contains(&share), "{key} {share}: expected 0 to 1");
+    }
+    let gain = EXPERT_GAIN * request.expert.unwrap_or(0.6 * request.thinking);
+    Ok(Targets {
+        thinking: Some(request.thinking),
+        task: Some(task),
+        strong: Some(gain),
+        ..Targets::default()
+    })
 }
 
 /// Share of these models that fail.

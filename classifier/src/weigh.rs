@@ -6,13 +6,16 @@ use anyhow::{Context, Result};
 use linfa::prelude::*;
 use linfa_logistic::LogisticRegression;
 use ndarray::{Array1, Array2};
-use thinkgate::classifier::{Blend, RULES_BOUND, Weighing};
+use thinkgate::classifier::{Blend, Platt, RULES_BOUND, Weighing};
 
-use crate::examples::Example;
+use crate::examples::{Example, log_odds};
 use crate::fit::{Leaving, LeftOut, balanced};
 
 /// The vote's value that says nothing: halfway between its targets.
 const THINKING_CENTRE: f64 = 0.5;
+/// Log-odds of rules that one unit of the vote stands against. Fitted freely, prompts like those trained on would make it
+/// some thirty, and rules would say next to nothing of sources never seen, where they are the better half.
+const VOTE_WORTH: f64 = 12.0;
 /// Log-odds per standard deviation of difficulty, of prompts that are all mathematics. Set by hand: fitted beside the head,
 /// which knows the levels too, it would come out as noise.
 const LEVEL: f64 = 0.6;
@@ -21,52 +24,113 @@ const STRANGE_SOURCES: f64 = 0.25;
 /// A row of average weight becomes this many rows: the library knows neither weights nor shares.
 const COPIES: f64 = 10.0;
 
-/// One row of the regression: inputs, the share that is true, its weight.
-type Sample = (Vec<f64>, f64, f64);
+/// One row of the regression: the input, the share that is true, its weight.
+type Sample = (f64, f64, f64);
 
-/// The blend of each language.
+/// The blend of each language, where thinking is called for from this score on.
 ///
 /// # Errors
 /// Too few rows of one language.
-pub fn blends(examples: &[Example], left_out: &[LeftOut]) -> Result<BTreeMap<String, Blend>> {
+pub fn blends(examples: &[Example], left_out: &[LeftOut], on_from: f64) -> Result<BTreeMap<String, Blend>> {
     let mut blends = BTreeMap::new();
     for language in ["en", "zh"] {
-        let of = |target: &dyn Fn(&Example) -> Option<f64>, inputs: &dyn Fn(usize, Leaving) -> Vec<f64>| {
-            let found: Vec<(usize, f64)> = examples
-                .iter()
-                .enumerate()
-                .filter(|(_, example)| example.language == language)
-                .filter_map(|(row, example)| target(example).map(|target| (row, target)))
-                .collect();
-            let rows: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
-            let weights = balanced(examples, &rows);
-            let samples = found.iter().zip(weights).flat_map(|((row, share), weight)| {
-                [(Leaving::Items, 1.0 - STRANGE_SOURCES), (Leaving::Sources, STRANGE_SOURCES)]
-                    .map(|(kind, part)| (inputs(*row, kind), *share, weight * part))
-            });
-            logistic(&samples.collect::<Vec<Sample>>()).with_context(|| format!("weighing {language}"))
-        };
-        let thinking = of(&measured_or_plain, &|row, kind| {
-            let rules = examples[row].rules.clamp(-RULES_BOUND, RULES_BOUND);
-            vec![rules, left_out[row].of(kind)[0] - THINKING_CENTRE]
-        })?;
-        // The rules are left out: beside measured outcomes their ranking of models is no better than length.
-        let strong =
-            of(&|example| strong_target(example), &|row, kind| vec![0.0, left_out[row].of(kind)[1]])?;
-        let weighing = |fitted: &(Vec<f64>, f64), centre: f64, level: f64| Weighing {
-            prior: fitted.1,
-            rules: fitted.0[0],
-            head: fitted.0[1],
-            centre,
-            level,
-        };
-        let blend = Blend {
-            thinking: weighing(&thinking, THINKING_CENTRE, LEVEL),
-            strong: weighing(&strong, 0.0, 0.0),
-        };
+        let rows = Rows { examples, left_out, language };
+        let blend = rows.blend(on_from).with_context(|| format!("weighing {language}"))?;
         blends.insert(language.to_owned(), blend);
     }
     Ok(blends)
+}
+
+/// The examples of one language, with what the heads say of those they have not seen.
+struct Rows<'e> {
+    examples: &'e [Example],
+    left_out: &'e [LeftOut],
+    language: &'e str,
+}
+
+impl Rows<'_> {
+    fn blend(&self, on_from: f64) -> Result<Blend> {
+        let thinking = self.thinking(on_from)?;
+        Ok(Blend { thinking, strong: self.strong()?, calibration: self.calibration(&thinking)? })
+    }
+
+    /// Rows with this target, twice: as left out by item and by source.
+    fn samples(
+        &self,
+        target: impl Fn(&Example) -> Option<f64>,
+        fair: bool,
+        input: impl Fn(usize, Leaving) -> f64,
+    ) -> Vec<Sample> {
+        let of_language = |(_, example): &(usize, &Example)| example.language == self.language;
+        let found: Vec<(usize, f64)> = (self.examples.iter().enumerate().filter(of_language))
+            .filter_map(|(row, example)| target(example).map(|target| (row, target)))
+            .collect();
+        let rows: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
+        let weights = if fair { balanced(self.examples, &rows) } else { vec![1.0; rows.len()] };
+        let both = [(Leaving::Items, 1.0 - STRANGE_SOURCES), (Leaving::Sources, STRANGE_SOURCES)];
+        let weighed = found.iter().zip(weights);
+        weighed
+            .flat_map(|((row, share), weight)| {
+                both.map(|(kind, part)| (input(*row, kind), *share, weight * part))
+            })
+            .collect()
+    }
+
+    fn thinking(&self, on_from: f64) -> Result<Weighing> {
+        let rules = |row: usize| self.examples[row].rules.clamp(-RULES_BOUND, RULES_BOUND);
+        let together = |row: usize, kind: Leaving| {
+            rules(row) + VOTE_WORTH * (self.left_out[row].of(kind)[0] - THINKING_CENTRE)
+        };
+        let (slope, _) = logistic(&self.samples(measured_or_plain, true, together))?;
+        let weighing = Weighing {
+            prior: 0.0,
+            rules: slope,
+            head: rounded(slope * VOTE_WORTH),
+            centre: THINKING_CENTRE,
+            level: LEVEL,
+        };
+        let said = self.samples(measured_or_plain, true, |row, kind| self.said(&weighing, row, kind));
+        Ok(Weighing { prior: rounded(log_odds(on_from) - even_errors(said)), ..weighing })
+    }
+
+    /// The rules are left out: beside measured outcomes their ranking of models is no better than length.
+    fn strong(&self) -> Result<Weighing> {
+        let samples = self.samples(strong_target, true, |row, kind| self.left_out[row].of(kind)[1]);
+        let (head, prior) = logistic(&samples)?;
+        Ok(Weighing { prior, rules: 0.0, head, centre: 0.0, level: 0.0 })
+    }
+
+    /// Fitted on the rows of public sets whose design says plainly whether they call for thinking, as many as there are
+    /// of each: probabilities depend on how often each kind is asked, and nothing comes closer to that than their own mix.
+    fn calibration(&self, weighing: &Weighing) -> Result<Platt> {
+        let plain = |example: &Example| example.plain.map(|plain| f64::from(u8::from(plain)));
+        let (slope, offset) =
+            logistic(&self.samples(plain, false, |row, kind| self.said(weighing, row, kind)))?;
+        Ok(Platt { slope, offset })
+    }
+
+    /// Log-odds as serving would have them, without the level.
+    fn said(&self, weighing: &Weighing, row: usize, kind: Leaving) -> f64 {
+        let rules = self.examples[row].rules.clamp(-RULES_BOUND, RULES_BOUND);
+        weighing.prior + weighing.rules * rules + weighing.vote(self.left_out[row].of(kind)[0])
+    }
+}
+
+/// Where as large a share of the rows that call for thinking lies below as lies above of those that do not.
+fn even_errors(mut samples: Vec<Sample>) -> f64 {
+    samples.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let total = |part: fn(&Sample) -> f64| samples.iter().map(part).sum::<f64>();
+    let (thinking, other) =
+        (total(|(_, share, weight)| share * weight), total(|(_, share, weight)| (1.0 - share) * weight));
+    let (mut missed, mut needless) = (0.0, 1.0);
+    for (said, share, weight) in &samples {
+        if missed >= needless {
+            return *said;
+        }
+        missed += share * weight / thinking;
+        needless -= (1.0 - share) * weight / other;
+    }
+    0.0
 }
 
 /// Shares of these files follow the source's levels, which rank but are no measured outcomes.
@@ -81,29 +145,31 @@ fn strong_target(example: &Example) -> Option<f64> {
     example.targets.weak_fails.or_else(|| example.targets.thinking.map(|thinks| 0.1 + 0.5 * thinks))
 }
 
-/// Coefficients and intercept.
-fn logistic(samples: &[Sample]) -> Result<(Vec<f64>, f64)> {
+/// Slope and intercept.
+fn logistic(samples: &[Sample]) -> Result<(f64, f64)> {
     let mut inputs = Vec::new();
     let mut labels = Vec::new();
-    for (row, share, weight) in samples {
+    for (input, share, weight) in samples {
         for (label, part) in [(true, *share), (false, 1.0 - share)] {
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "small and positive")]
             let copies = (COPIES * weight * part).round().max(0.0) as usize;
             for _ in 0..copies {
-                inputs.extend(row);
+                inputs.push(*input);
                 labels.push(label);
             }
         }
     }
-    let width = samples.first().map_or(0, |(row, ..)| row.len());
-    let inputs = Array2::from_shape_vec((labels.len(), width), inputs)?;
+    let inputs = Array2::from_shape_vec((labels.len(), 1), inputs)?;
     let data = Dataset::new(inputs, Array1::from_vec(labels));
     let fitted = LogisticRegression::default().alpha(1.0).max_iterations(500).fit(&data)?;
     // The library calls either label positive.
     let sign = if fitted.labels().pos.class { 1.0 } else { -1.0 };
-    // Six digits are more than the data tell, and are read back as they were written.
-    let rounded = |value: f64| (sign * value * 1e6).round() / 1e6;
-    Ok((fitted.params().iter().map(|weight| rounded(*weight)).collect(), rounded(fitted.intercept())))
+    Ok((rounded(sign * fitted.params()[0]), rounded(sign * fitted.intercept())))
+}
+
+/// Six digits are more than the data tell, and are read back as they were written.
+fn rounded(value: f64) -> f64 {
+    (value * 1e6).round() / 1e6
 }
 
 #[cfg(test)]
@@ -114,9 +180,18 @@ mod tests {
     fn log_odds_of_shares_are_recovered() {
         let samples: Vec<Sample> = (0..400)
             .map(|n| f64::from(n) / 100.0 - 2.0)
-            .map(|x| (vec![x], 1.0 / (1.0 + (-1.5 * x - 0.5).exp()), 5.0))
+            .map(|x| (x, 1.0 / (1.0 + (-1.5 * x - 0.5).exp()), 5.0))
             .collect();
-        let (weights, intercept) = logistic(&samples).expect("fits");
-        assert!((weights[0] - 1.5).abs() < 0.1 && (intercept - 0.5).abs() < 0.1, "{weights:?} {intercept}");
+        let (slope, intercept) = logistic(&samples).expect("fits");
+        assert!((slope - 1.5).abs() < 0.1 && (intercept - 0.5).abs() < 0.1, "{slope} {intercept}");
+    }
+
+    #[test]
+    fn errors_are_even_where_the_kinds_cross() {
+        // Thinking at 1..=10, none at -5..=4: at 3 two of ten lie below, and two of ten from there on.
+        let samples = (1..=10).map(|n| (f64::from(n), 1.0, 1.0));
+        let others = (-5..=4).map(|n| (f64::from(n), 0.0, 2.0));
+        let at = even_errors(samples.chain(others).collect());
+        assert!((2.0..=4.0).contains(&at), "{at}");
     }
 }

@@ -91,7 +91,7 @@ pub fn write(classifier: &Classifier) -> Vec<u8> {
     let header = Header {
         features: features::VERSION,
         buckets: BUCKETS,
-        measured: features::dense_names().map(str::to_owned).collect(),
+        measured: features::dense_names().collect(),
         heads: HEADS.map(str::to_owned).to_vec(),
         data: classifier.data.clone(),
         centre: classifier.centre.clone(),
@@ -157,7 +157,7 @@ pub fn read(bytes: &[u8]) -> Result<Classifier, ArtefactError> {
 
 /// The parts that this program must read as training wrote them.
 fn agrees(header: &Header) -> Result<(), ArtefactError> {
-    let measured: Vec<&str> = features::dense_names().collect();
+    let measured: Vec<String> = features::dense_names().collect();
     let differs = |what, found: &dyn std::fmt::Debug, expected: &dyn std::fmt::Debug| {
         Err(ArtefactError::Mismatch { what, found: format!("{found:?}"), expected: format!("{expected:?}") })
     };

@@ -7,7 +7,7 @@ use crate::signals::{Signal, Signals};
 /// Places that words and word pairs are hashed to.
 pub const BUCKETS: usize = 1 << 16;
 /// Changes whenever the same text would give other numbers; an artefact of another version is refused.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 /// Longer asks are read at both ends, so that the cost is bounded.
 const HEAD_TOKENS: usize = 900;
 const TAIL_TOKENS: usize = 300;
@@ -57,9 +57,11 @@ const SHAPE: &[&str] = &[
     "shape.commands",
 ];
 
-/// Names of the measured numbers, in order.
-pub fn dense_names() -> impl Iterator<Item = &'static str> {
-    SIGNALS.iter().map(|signal| signal.name()).chain(SHAPE.iter().copied())
+/// Names of the measured numbers, in order: each for every prompt, then each once more for those with options to choose
+/// from. Numbers, for one, mean little beside a question of knowledge, and a calculation where the options are numbers.
+pub fn dense_names() -> impl Iterator<Item = String> {
+    let plain = || SIGNALS.iter().map(|signal| signal.name()).chain(SHAPE.iter().copied());
+    plain().map(str::to_owned).chain(plain().map(|name| format!("choice.{name}")))
 }
 
 /// One ask as numbers.
@@ -78,6 +80,12 @@ impl Features {
         let tokens = Tokens::of(reading.ask());
         let mut dense: Vec<f32> = SIGNALS.iter().map(|signal| signals.get(*signal).ln_1p()).collect();
         dense.extend(tokens.shape().map(f32::ln_1p));
+        let choice = signals.get(Signal::StructureOptions) > 0.0;
+        dense.extend_from_within(..);
+        if !choice {
+            let plain = dense.len() / 2;
+            dense[plain..].fill(0.0);
+        }
         Features { words: counted(tokens.buckets()), dense }
     }
 }
@@ -372,6 +380,14 @@ mod tests {
             let found = measured(text, name);
             assert!((found - expected).abs() < 1e-3, "{name}: {found}");
         }
+    }
+
+    #[test]
+    fn shape_counts_once_more_where_there_are_options() {
+        let asked = "Which is largest?\nA. 3 B. 5 C. 7 D. 9";
+        assert!((measured(asked, "choice.math.numbers") - measured(asked, "math.numbers")).abs() < 1e-6);
+        assert!(measured(asked, "choice.math.numbers") > 0.0);
+        assert!(measured("Which is larger, 3 or 5?", "choice.math.numbers").abs() < 1e-6);
     }
 
     #[test]

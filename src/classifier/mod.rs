@@ -92,8 +92,11 @@ impl Vote {
 /// Log-odds that rules may say together before they are weighed; fitted and served with the same.
 pub const RULES_BOUND: f64 = 4.0;
 
+/// Log-odds that the vote may say: less than one decisive rule.
+pub const VOTE_BOUND: f64 = 3.5;
+
 /// How the vote and the rules are weighed for one language: log-odds of "thinking helps" and "a strong model is
-/// needed" as sums.
+/// needed" as sums, and what the first is worth as a probability.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Blend {
@@ -101,6 +104,26 @@ pub struct Blend {
     pub thinking: Weighing,
     /// Strong model.
     pub strong: Weighing,
+    /// From the score's log-odds to the probability that thinking helps.
+    pub calibration: Platt,
+}
+
+/// A straight line through log-odds (Platt scaling).
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Platt {
+    /// Per log-odd.
+    pub slope: f64,
+    /// At log-odds of 0.
+    pub offset: f64,
+}
+
+impl Platt {
+    /// The calibrated log-odds.
+    #[must_use]
+    pub fn of(&self, log_odds: f64) -> f64 {
+        self.slope * log_odds + self.offset
+    }
 }
 
 /// One sum of log-odds.
@@ -117,6 +140,14 @@ pub struct Weighing {
     pub centre: f64,
     /// Per standard deviation of the level.
     pub level: f64,
+}
+
+impl Weighing {
+    /// Log-odds that a head's value adds.
+    #[must_use]
+    pub fn vote(&self, value: f64) -> f64 {
+        (self.head * (value - self.centre)).clamp(-VOTE_BOUND, VOTE_BOUND)
+    }
 }
 
 /// A prompt whose outputs are known: a classifier that gives others was damaged or reads features otherwise.

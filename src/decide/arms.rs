@@ -225,7 +225,7 @@ fn success(skill: Skill, mode: Mode, assessment: &Assessment) -> f64 {
     let direct = shifted(skill.direct);
     match mode {
         Mode::Off => direct,
-        Mode::On => direct + (shifted(skill.thinking) - direct) * assessment.score,
+        Mode::On => direct + (shifted(skill.thinking) - direct) * assessment.probability(),
     }
 }
 

@@ -73,7 +73,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         mode: plan.mode,
         budget_tokens: plan.budget,
         effort: plan.budget.map_or(Effort::None, Effort::holding),
-        probability: assessment.score,
+        probability: assessment.probability(),
         source: verdict.source,
     };
     Decision {

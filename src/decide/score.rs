@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use super::trained::Trained;
 use super::{Evidence, EvidenceKind, Readings, Snapshot, Source, Task, TaskLabel, Turn};
+use crate::classifier::Platt;
 use crate::conversation::{Conversation, Mode};
 use crate::rules::{Effect, Match, Placed, Scene, ScoreNumbers, Stage, Strength, Strengths};
 use crate::signals::{self, Signal};
@@ -12,7 +13,7 @@ use crate::signals::{self, Signal};
 /// What is thought of a request before wishes and policy.
 #[derive(Debug, Clone)]
 pub(crate) struct Assessment {
-    /// Probability that thinking helps.
+    /// How far thinking is called for, 0..=1; the thresholds are on this.
     pub(crate) score: f64,
     /// Log-odds of it.
     pub(crate) thinking: f64,
@@ -22,6 +23,8 @@ pub(crate) struct Assessment {
     pub(crate) evidence: Vec<Evidence>,
     /// Reasoning tokens that training expects, log2.
     pub(crate) expected_tokens: Option<f64>,
+    /// From log-odds to the probability that thinking helps; `None` where nothing was fitted.
+    calibration: Option<Platt>,
     prior: f64,
     complexity_prior: f64,
     votes: BTreeMap<TaskLabel, f64>,
@@ -97,6 +100,7 @@ fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<
         complexity,
         evidence,
         expected_tokens: trained.and_then(Trained::tokens),
+        calibration: trained.map(Trained::calibration),
         prior,
         complexity_prior,
         votes,
@@ -208,6 +212,11 @@ impl Assessment {
             Some(up) if up == (mode == Mode::On) => Source::Rule,
             _ => Source::Score,
         }
+    }
+
+    /// Calibrated probability that thinking helps.
+    pub(super) fn probability(&self) -> f64 {
+        logistic(self.calibration.map_or(self.thinking, |platt| platt.of(self.thinking)))
     }
 
     /// Probability that the weaker models fail here.

@@ -3,11 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{Evidence, EvidenceKind, TaskLabel, Turn};
-use crate::classifier::{Blend, Classifier, Features, RULES_BOUND, Vote, Weighing};
+use crate::classifier::{Blend, Classifier, Features, Platt, RULES_BOUND, Vote, Weighing};
 use crate::signals::{Signals, language_of};
 
-/// Log-odds that training may say: less than one decisive rule.
-const VOTE_BOUND: f64 = 3.5;
 /// Standard deviations of difficulty within a kind that count.
 const LEVEL_BOUND: f64 = 2.0;
 /// Log-odds of a kind of work that training is sure of.
@@ -40,6 +38,11 @@ impl<'c> Trained<'c> {
         (self.blend.thinking.prior, self.blend.strong.prior)
     }
 
+    /// From the score's log-odds to a probability.
+    pub(super) fn calibration(&self) -> Platt {
+        self.blend.calibration
+    }
+
     /// log2 of the expected reasoning tokens.
     pub(super) fn tokens(&self) -> Option<f64> {
         self.vote.map(|vote| vote.tokens() + LEVEL_TOKENS * level(&vote) * mathematics(&vote))
@@ -63,11 +66,9 @@ impl<'c> Trained<'c> {
             complexity,
             shadow: false,
         };
-        let said = |weighing: &Weighing, value: f64| {
-            (weighing.head * (value - weighing.centre)).clamp(-VOTE_BOUND, VOTE_BOUND)
-        };
-        let thinking = said(&self.blend.thinking, vote.thinking());
-        evidence.push(item("classifier.words", thinking, said(&self.blend.strong, vote.strong())));
+        let (thinking, strong) =
+            (self.blend.thinking.vote(vote.thinking()), self.blend.strong.vote(vote.strong()));
+        evidence.push(item("classifier.words", thinking, strong));
         evidence.push(item(
             "classifier.level",
             self.blend.thinking.level * level(&vote) * mathematics(&vote),
