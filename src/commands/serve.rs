@@ -2,13 +2,15 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use super::Failure;
 use crate::app::App;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Fault, Log, Source};
+use crate::config::{Config, Log, Source};
+use crate::reload;
 use crate::server::{Ended, serve};
 
 /// Runs the gateway until SIGINT or SIGTERM.
@@ -17,18 +19,20 @@ use crate::server::{Ended, serve};
 /// A faulty configuration, a model that does not load, or an address that cannot be had.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let begin_logging = |log: &Log| start_logging(log.json);
-    let mut config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
-    if let Some(listen) = args.listen {
-        config.listen = listen;
-    }
-    refuse_open_door(&config, args.insecure_no_auth)?;
+    let config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
+    let listen = args.listen.unwrap_or(config.listen);
+    refuse_open_door(&config, listen, args.insecure_no_auth)?;
     start_logging(config.log.json);
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let listener = bind(config.listen).await?;
+        let listener = bind(listen).await?;
         let app = App::new(config).map_err(Failure::usage)?;
-        announce(&app, listener.local_addr().unwrap_or(app.config.listen));
-        let ended = serve(listener, app, stop_signal()).await;
+        let watching = reload::watch(Arc::clone(&app), reload::INTERVAL);
+        announce(&app, listener.local_addr().unwrap_or(listen));
+        let ended = tokio::select! {
+            ended = serve(listener, app, stop_signal()) => ended,
+            never = watching => match never {},
+        };
         if let Ended::CutOff(count) = ended {
             tracing::warn!(count, "connections were cut off");
         }
@@ -37,20 +41,14 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 /// A gateway that anyone on the network can spend on is rarely meant.
-fn refuse_open_door(config: &Config, insecure: bool) -> Result<(), Failure> {
-    if config.listen.ip().is_loopback() || !config.keys.is_empty() || insecure {
+fn refuse_open_door(config: &Config, listen: SocketAddr, insecure: bool) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || !config.keys.is_empty() || insecure {
         return Ok(());
     }
-    let fault = Fault {
-        file: config.file.as_ref().map(|file| file.display().to_string()),
-        line: None,
-        key: "server.listen".into(),
-        message: format!(
-            "{} can be reached from other machines; add [[keys]], or pass --insecure-no-auth if that is meant",
-            config.listen
-        ),
-    };
-    Err(Failure::usage(anyhow::anyhow!("{fault}")))
+    let message = format!(
+        "{listen} can be reached from other machines; add [[keys]], or pass --insecure-no-auth if that is meant"
+    );
+    Err(Failure::usage(config.fault("server.listen", message)))
 }
 
 /// `RUST_LOG` chooses what is logged; by default one line per request.
@@ -89,9 +87,10 @@ fn announce(app: &App, address: SocketAddr) {
         let profile = &served.model.profile;
         text.push_str(&format!("  {:<16} {:<5} {place}\n", profile.name, profile.architecture.as_str()));
     }
-    let rules = app.snapshot(None).rules.rules().len();
-    text.push_str(&format!("  {rules} rules, preset {}\n\n", app.config.preset));
-    let key = if app.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
+    let loaded = app.loaded();
+    let rules = loaded.snapshot(None).rules.rules().len();
+    text.push_str(&format!("  {rules} rules, preset {}\n\n", loaded.config.preset));
+    let key = if loaded.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
     text.push_str(&format!(
         "listening on http://{address}\n\n  curl http://{address}/v1/chat/completions -H 'content-type: \
          application/json'{key} \\\n    -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \
