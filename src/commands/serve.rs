@@ -2,6 +2,7 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::net::TcpListener;
@@ -9,7 +10,8 @@ use tokio::net::TcpListener;
 use super::Failure;
 use crate::app::App;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Log, Source};
+use crate::config::{ClassifierSource, Config, Log, Source};
+use crate::loaded::{Loaded, Part};
 use crate::reload;
 use crate::server::{Ended, serve};
 
@@ -75,7 +77,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// What runs, where, and a line to try it with.
+/// What runs, what decides, where, and a line to try it with.
 fn announce(app: &App, address: SocketAddr) {
     let mut text = format!("thinkgate {}\n", env!("CARGO_PKG_VERSION"));
     for served in &app.models {
@@ -88,8 +90,7 @@ fn announce(app: &App, address: SocketAddr) {
         text.push_str(&format!("  {:<16} {:<5} {place}\n", profile.name, profile.architecture.as_str()));
     }
     let loaded = app.loaded();
-    let rules = loaded.snapshot(None).rules.rules().len();
-    text.push_str(&format!("  {rules} rules, preset {}\n\n", loaded.config.preset));
+    text.push_str(&format!("\n{}\n", what_decides(&loaded)));
     let key = if loaded.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
     text.push_str(&format!(
         "listening on http://{address}\n\n  curl http://{address}/v1/chat/completions -H 'content-type: \
@@ -98,6 +99,51 @@ fn announce(app: &App, address: SocketAddr) {
     ));
     // Nobody may be reading; serving does not depend on it.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// One line for each part of what is in force.
+fn what_decides(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let place =
+        |path: Option<&Path>| path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+    let rules = &loaded.snapshot(None).rules;
+    let presets = config.presets.keys().map(|name| match *name == config.preset {
+        true => format!("{name} (by default)"),
+        false => name.clone(),
+    });
+    let keys: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
+    let lines = [
+        ("config", format!("{}, version {}", place(config.file.as_deref()), config.version)),
+        (
+            "rules",
+            format!(
+                "{}: {}, version {}",
+                rules.rules().len(),
+                place(config.rules.as_deref()),
+                rules.version()
+            ),
+        ),
+        ("classifier", classifier_line(loaded)),
+        ("presets", presets.collect::<Vec<_>>().join(", ")),
+        (
+            "keys",
+            match keys.len() {
+                0 => "none: whoever reaches the address may call".to_owned(),
+                count => format!("{count}: {}", keys.join(", ")),
+            },
+        ),
+    ];
+    lines.into_iter().map(|(what, text)| format!("  {what:<16} {text}\n")).collect()
+}
+
+fn classifier_line(loaded: &Loaded) -> String {
+    let standing = loaded.standing(Part::Classifier);
+    match (&standing.version, &standing.refused, &loaded.config.classifier) {
+        (None, Some(refusal), _) => format!("none, the rules decide alone: {}", refusal.message),
+        (None, None, _) => "none, the rules decide alone: none is configured".to_owned(),
+        (Some(version), _, ClassifierSource::File(file)) => format!("{}, version {version}", file.display()),
+        (Some(version), ..) => format!("built in, version {version}"),
+    }
 }
 
 /// Resolves on the first signal to stop; the second one ends the program at once.

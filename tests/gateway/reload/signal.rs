@@ -8,6 +8,8 @@ use crate::support::PATIENCE;
 
 struct Running {
     child: Child,
+    /// What it said at the start.
+    said: String,
     log: BufReader<ChildStderr>,
 }
 
@@ -34,7 +36,7 @@ impl Running {
             assert_ne!(out.read_line(&mut said).expect("UTF-8"), 0, "it ended: {said}");
         }
         let log = BufReader::new(child.stderr.take().expect("piped"));
-        Running { child, log }
+        Running { child, said, log }
     }
 
     fn signal(&self, name: &str) {
@@ -71,6 +73,15 @@ impl Running {
 async fn a_hangup_reloads_and_the_log_says_what_came_of_it() {
     let site = Site::new(&(key("first") + &key("second"))).await;
     let running = Running::start(&site);
+    for line in [
+        "up               dense Qwen/Qwen3-4B at".to_owned(),
+        format!("1: {}, version {}", site.path("rules").display(), site.rules_version()),
+        format!("{}, version {}", site.path("model.bin").display(), site.classifier_version()),
+        "api (by default), debug".to_owned(),
+        "2: first, second".to_owned(),
+    ] {
+        assert!(running.said.contains(&line), "no {line:?} in {}", running.said);
+    }
     // Nothing has changed, so that only the signal can be the reason.
     running.signal("-HUP");
     let (running, text) = running.logs("read again").await;
