@@ -1,7 +1,14 @@
 //! However a file changes, and whenever.
 
+use std::io::Write;
 use std::path::Path;
+use std::process::Command;
+use std::sync::Arc;
 
+use thinkgate::app::App;
+use thinkgate::config::Config;
+use thinkgate::loaded::Part;
+use thinkgate::reload::reload;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
@@ -87,6 +94,34 @@ async fn a_request_keeps_the_version_it_came_in_under() {
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.contains(&before) && !answer.contains(&after), "{answer}");
     assert_eq!(gateway.decision("Prove it.").await["versions"]["rules"], after);
+}
+
+/// A pipe holds the reading up, so that files change in the middle of it for certain.
+#[cfg(unix)]
+#[tokio::test(flavor = "multi_thread")]
+async fn what_changes_while_it_is_read_does_not_take_over() {
+    let site = Site::new("").await;
+    let config = Config::load(Some(&site.path("thinkgate.toml"))).expect("valid");
+    let app = App::new(config).expect("loads");
+    let before = site.rules_version();
+    let in_force = || app.loaded().standing(Part::Rules).version.clone();
+    std::fs::remove_file(site.path("model.bin")).expect("removed");
+    assert!(Command::new("mkfifo").arg(site.path("model.bin")).status().expect("mkfifo runs").success());
+
+    site.write("rules/proof.toml", pack("half of a change"));
+    let reading = Arc::clone(&app);
+    let reading = tokio::task::spawn_blocking(move || reload(&reading));
+    // Opens when the other end is read from, which comes after the rules.
+    let mut pipe = std::fs::OpenOptions::new().write(true).open(site.path("model.bin")).expect("opened");
+    site.write("rules/other.toml", pack("the other half").replace("proof.", "other."));
+    pipe.write_all(&classifier_of("first")).expect("written");
+    drop(pipe);
+    assert!(reading.await.expect("no panic").is_none());
+    assert_eq!(in_force().as_deref(), Some(before.as_str()));
+
+    site.replace("model.bin", classifier_of("first"));
+    assert!(reload(&app).is_some());
+    assert_eq!(in_force(), Some(site.rules_version()));
 }
 
 /// A request for a decision whose head has reached the gateway, and of its body `first`.
