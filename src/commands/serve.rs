@@ -104,8 +104,9 @@ fn announce(app: &App, address: SocketAddr) {
 /// One line for each part of what is in force.
 fn what_decides(loaded: &Loaded) -> String {
     let config = &loaded.config;
-    let place =
-        |path: Option<&Path>| path.map_or_else(|| "built in".to_owned(), |path| path.display().to_string());
+    let of = |version: &str, path: Option<&Path>| {
+        format!("version {version}, {}", path.map_or("built in".into(), Path::to_string_lossy))
+    };
     let rules = &loaded.snapshot(None).rules;
     let presets = config.presets.keys().map(|name| match *name == config.preset {
         true => format!("{name} (by default)"),
@@ -113,16 +114,8 @@ fn what_decides(loaded: &Loaded) -> String {
     });
     let keys: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
     let lines = [
-        ("config", format!("{}, version {}", place(config.file.as_deref()), config.version)),
-        (
-            "rules",
-            format!(
-                "{}: {}, version {}",
-                rules.rules().len(),
-                place(config.rules.as_deref()),
-                rules.version()
-            ),
-        ),
+        ("config", of(&config.version, config.file.as_deref())),
+        ("rules", format!("{}, {}", rules.rules().len(), of(rules.version(), config.rules.as_deref()))),
         ("classifier", classifier_line(loaded)),
         ("presets", presets.collect::<Vec<_>>().join(", ")),
         (
@@ -141,8 +134,8 @@ fn classifier_line(loaded: &Loaded) -> String {
     match (&standing.version, &standing.refused, &loaded.config.classifier) {
         (None, Some(refusal), _) => format!("none, the rules decide alone: {}", refusal.message),
         (None, None, _) => "none, the rules decide alone: none is configured".to_owned(),
-        (Some(version), _, ClassifierSource::File(file)) => format!("{}, version {version}", file.display()),
-        (Some(version), ..) => format!("built in, version {version}"),
+        (Some(version), _, ClassifierSource::File(file)) => format!("version {version}, {}", file.display()),
+        (Some(version), ..) => format!("version {version}, built in"),
     }
 }
 

@@ -75,8 +75,8 @@ async fn a_hangup_reloads_and_the_log_says_what_came_of_it() {
     let running = Running::start(&site);
     for line in [
         "up               dense Qwen/Qwen3-4B at".to_owned(),
-        format!("1: {}, version {}", site.path("rules").display(), site.rules_version()),
-        format!("{}, version {}", site.path("model.bin").display(), site.classifier_version()),
+        format!("1, version {}, {}", site.rules_version(), site.path("rules").display()),
+        format!("version {}, {}", site.classifier_version(), site.path("model.bin").display()),
         "api (by default), debug".to_owned(),
         "2: first, second".to_owned(),
     ] {
