@@ -1,9 +1,8 @@
 //! One running gateway: what it decides with, what it calls, and what it counts.
 
 use std::collections::BTreeMap;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
@@ -15,18 +14,18 @@ use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
 use crate::backends::{Answer, BackendError, Call};
-use crate::classifier::{self, Classifier};
 use crate::config::{Config, Model, Source};
-use crate::conversation::Conversation;
-use crate::decide::{Snapshot, decide};
 use crate::embedded;
+use crate::loaded::Loaded;
 use crate::record::Recorder;
-use crate::rules::RuleSet;
+use crate::reload::Stamps;
+
+pub use crate::loaded::load_snapshot;
 
 /// Everything the handlers share.
 pub struct App {
-    /// As checked at the start.
-    pub config: Config,
+    /// As checked at the start. What reloads is asked of [`App::loaded`].
+    pub config: Arc<Config>,
     /// The models, in configured order.
     pub models: Vec<Arc<Served>>,
     /// What finished requests are turned into.
@@ -37,7 +36,11 @@ pub struct App {
     pub body_bytes: Arc<Semaphore>,
     /// When it started.
     pub started: std::time::SystemTime,
-    snapshots: ArcSwap<Snapshots>,
+    /// Held while reloading: one at a time.
+    pub(crate) reloading: Mutex<()>,
+    /// What was on disk when loading began; absent if that has changed since the configuration was read.
+    pub(crate) stamps: Option<Stamps>,
+    loaded: ArcSwap<Loaded>,
     ready: AtomicBool,
     cut_off: watch::Sender<bool>,
 }
@@ -57,70 +60,28 @@ enum Backend {
     Upstream(Box<Upstream>),
 }
 
-/// What deciding depends on, once for the common case and once for keys with a say about text directives. A reload
-/// swaps all three together.
-struct Snapshots {
-    plain: Arc<Snapshot>,
-    obeying: Arc<Snapshot>,
-    ignoring: Arc<Snapshot>,
-}
-
-impl Snapshots {
-    fn new(plain: Snapshot) -> Self {
-        let with_directives = |obeyed: bool| {
-            let mut snapshot = plain.clone();
-            snapshot.policy.presets.values_mut().for_each(|preset| preset.text_directives = obeyed);
-            Arc::new(snapshot)
-        };
-        Snapshots { obeying: with_directives(true), ignoring: with_directives(false), plain: Arc::new(plain) }
-    }
-}
-
-/// Loads what deciding depends on.
-///
-/// # Errors
-/// Every fault of the rules.
-pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
-    let rules = match &config.rules {
-        Some(folder) => RuleSet::from_dir(folder),
-        None => RuleSet::builtin(),
-    };
-    let rules = rules.map_err(|faults| {
-        let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
-        anyhow::anyhow!("the rules do not load:{}", lines.concat())
-    })?;
-    let snapshot = Snapshot { rules, classifier: load_classifier(config), policy: config.policy() };
-    // Patterns are compiled when first used: better now than on somebody's request.
-    for prompt in ["你好", "Hello"] {
-        let _ = decide(&Conversation::of_prompt(prompt), &snapshot);
-    }
-    Ok(snapshot)
-}
-
-/// The configured classifier. One that cannot be used is told and left out: the rules decide without it, and every
-/// decision says so.
-fn load_classifier(config: &Config) -> Option<Arc<Classifier>> {
-    let file = config.classifier.as_deref()?;
-    match read_classifier(file) {
-        Ok(classifier) => Some(Arc::new(classifier)),
-        Err(error) => {
-            tracing::error!("{}: {error:#}; the rules decide alone", file.display());
-            None
-        }
-    }
-}
-
-fn read_classifier(file: &Path) -> anyhow::Result<Classifier> {
-    Ok(classifier::read(&std::fs::read(file)?)?)
-}
-
 impl App {
-    /// Loads rules, models and logs. Takes seconds where models are large.
+    /// Loads rules, classifier, models and logs for a gateway. Takes seconds where models are large.
+    ///
+    /// # Errors
+    /// Whatever cannot be loaded or opened; a classifier that cannot be used is told instead.
+    pub fn new(config: Config) -> anyhow::Result<Arc<App>> {
+        let config = Arc::new(config);
+        let stamps = Stamps::of(&config);
+        let stamps = config.is_current().then_some(stamps);
+        App::with(Loaded::at_start(config)?, stamps)
+    }
+
+    /// The same for a command that ends when it is done, where a classifier that cannot be used is bad input.
     ///
     /// # Errors
     /// Whatever cannot be loaded or opened.
-    pub fn new(config: Config) -> anyhow::Result<Arc<App>> {
-        let snapshot = load_snapshot(&config)?;
+    pub fn strictly(config: Config) -> anyhow::Result<Arc<App>> {
+        App::with(Loaded::strictly(Arc::new(config))?, None)
+    }
+
+    fn with(loaded: Loaded, stamps: Option<Stamps>) -> anyhow::Result<Arc<App>> {
+        let config = Arc::clone(&loaded.config);
         let mut clients = Clients::default();
         let mut models = Vec::new();
         for model in &config.models {
@@ -133,29 +94,31 @@ impl App {
         let decisions = config.log.decisions.as_deref();
         let recorder = Recorder::new(decisions)
             .with_context(|| format!("cannot write {}", decisions.unwrap_or("".as_ref()).display()))?;
+        recorder.metrics.started(&loaded);
         Ok(Arc::new(App {
             models,
             recorder: Arc::new(recorder),
             places: Arc::new(Semaphore::new(config.limits.in_flight)),
             body_bytes: Arc::new(Semaphore::new(config.limits.all_bodies_bytes)),
             started: std::time::SystemTime::now(),
-            snapshots: ArcSwap::from_pointee(Snapshots::new(snapshot)),
+            reloading: Mutex::new(()),
+            stamps,
+            loaded: ArcSwap::from_pointee(loaded),
             ready: AtomicBool::new(false),
             cut_off: watch::Sender::new(false),
             config,
         }))
     }
 
-    /// What to decide with, for the holder of this key.
+    /// What is in force. A request asks once and keeps the answer, so that it sees one version of everything.
     #[must_use]
-    pub fn snapshot(&self, key: Option<usize>) -> Arc<Snapshot> {
-        let snapshots = self.snapshots.load();
-        let say = key.and_then(|key| self.config.keys.get(key)).and_then(|key| key.text_directives);
-        Arc::clone(match say {
-            None => &snapshots.plain,
-            Some(true) => &snapshots.obeying,
-            Some(false) => &snapshots.ignoring,
-        })
+    pub fn loaded(&self) -> Arc<Loaded> {
+        self.loaded.load_full()
+    }
+
+    /// Lets `next` take over for requests that are yet to come.
+    pub(crate) fn take_over(&self, next: Arc<Loaded>) {
+        self.loaded.store(next);
     }
 
     /// The model of this name.

@@ -42,7 +42,8 @@ pub enum Command {
   thinkgate serve
   thinkgate serve --config thinkgate.toml --listen 127.0.0.1:9090
 
-Without a config, two small embedded models answer on http://127.0.0.1:8080.")]
+Without a config, two small embedded models answer on http://127.0.0.1:8080. Rules, classifier, presets and keys of a config
+are read again when their files change, and on SIGHUP.")]
 pub struct ServeArgs {
     /// The configuration; built-in where left out
     #[arg(long, value_name = "FILE")]

@@ -10,7 +10,8 @@
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
 //! - [`server`], [`api`]: who may connect, and what is answered.
 //! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
-//! - [`config`], [`app`], [`catalogue`], [`embedded`]: what the operator asked for, and what is loaded.
+//! - [`config`], [`app`], [`loaded`], [`catalogue`], [`embedded`]: what the operator asked for, and what is loaded.
+//! - [`reload`]: what changed on disk since.
 //! - [`record`], [`metrics`]: what is kept of a request.
 //! - [`evaluate`]: how good the decisions are, on public rows with known outcomes.
 //! - [`cli`], [`commands`]: the binary's commands.
@@ -30,10 +31,12 @@ pub mod dispatch;
 pub mod embedded;
 pub mod evaluate;
 mod id;
+pub mod loaded;
 pub mod metrics;
 pub mod policy;
 pub mod reading;
 pub mod record;
+pub mod reload;
 pub mod rules;
 pub mod server;
 pub mod signals;

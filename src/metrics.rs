@@ -2,14 +2,16 @@
 //!
 //! Label values come from enums and from the configuration, never from what a client sent.
 
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry, TextEncoder,
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry, TextEncoder,
 };
 
 use crate::backends::Usage;
 use crate::decide::Decision;
+use crate::loaded::{self, Loaded, Part, Standing};
 use crate::record::{Outcome, Route};
 
 /// All metrics of one gateway.
@@ -29,6 +31,10 @@ pub struct Metrics {
     connections: IntGauge,
     connections_refused: IntCounter,
     log_dropped: IntCounter,
+    reloads: IntCounterVec,
+    loaded: IntGaugeVec,
+    loaded_timestamp: GaugeVec,
+    reload_refused: IntGaugeVec,
 }
 
 const MICROS: &[f64] = &[2e-6, 5e-6, 1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 2e-2];
@@ -62,6 +68,18 @@ impl Default for Metrics {
             connections: gauge("connections", "Open connections."),
             connections_refused: counter("connections_refused_total", "Connections closed for want of room."),
             log_dropped: counter("decision_log_dropped_total", "Lines the decision log had no room for."),
+            reloads: counters("reloads_total", "Times that a part was read again.", &["part", "outcome"]),
+            loaded: gauges("loaded_info", "1 for the version in force.", &["part", "version"]),
+            loaded_timestamp: real_gauges(
+                "loaded_timestamp_seconds",
+                "When the version in force took over, since 1970.",
+                &["part"],
+            ),
+            reload_refused: gauges(
+                "reload_refused",
+                "1 where what lies on disk is damaged, so that the last good version serves.",
+                &["part"],
+            ),
             registry,
         };
         metrics.register();
@@ -85,6 +103,10 @@ impl Metrics {
             Box::new(self.connections.clone()),
             Box::new(self.connections_refused.clone()),
             Box::new(self.log_dropped.clone()),
+            Box::new(self.reloads.clone()),
+            Box::new(self.loaded.clone()),
+            Box::new(self.loaded_timestamp.clone()),
+            Box::new(self.reload_refused.clone()),
         ];
         for metric in all {
             self.registry.register(metric).expect("names are distinct and stated here");
@@ -166,6 +188,42 @@ impl Metrics {
     pub fn log_dropped(&self) {
         self.log_dropped.inc();
     }
+
+    /// Everything was loaded for the first time.
+    pub fn started(&self, first: &Loaded) {
+        for part in Part::ALL {
+            // A counter that is not there yet hides its first step.
+            for outcome in loaded::Outcome::ALL {
+                self.reloads.with_label_values(&[part.as_str(), outcome.as_str()]);
+            }
+            self.stands(part, first.standing(part));
+        }
+    }
+
+    /// Everything was read again, and `next` took over from `old`.
+    pub fn reloaded(&self, old: &Loaded, next: &Loaded) {
+        let outcomes = next.last_reload.map(|reload| reload.outcomes).into_iter().flatten();
+        for (part, outcome) in Part::ALL.into_iter().zip(outcomes) {
+            self.reloads.with_label_values(&[part.as_str(), outcome.as_str()]).inc();
+            let (before, now) = (old.standing(part), next.standing(part));
+            self.stands(part, now);
+            if shown(before) != shown(now) {
+                // Fails only where it is gone already.
+                let _ = self.loaded.remove_label_values(&[part.as_str(), shown(before)]);
+            }
+        }
+    }
+
+    fn stands(&self, part: Part, standing: &Standing) {
+        let since = standing.since.duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.loaded.with_label_values(&[part.as_str(), shown(standing)]).set(1);
+        self.loaded_timestamp.with_label_values(&[part.as_str()]).set(since.as_secs_f64());
+        self.reload_refused.with_label_values(&[part.as_str()]).set(standing.refused.is_some().into());
+    }
+}
+
+fn shown(standing: &Standing) -> &str {
+    standing.version.as_deref().unwrap_or("none")
 }
 
 const STATED: &str = "names and labels are stated here and valid";
@@ -180,6 +238,14 @@ fn counter(name: &str, help: &str) -> IntCounter {
 
 fn gauge(name: &str, help: &str) -> IntGauge {
     IntGauge::with_opts(Opts::new(name, help).namespace("thinkgate")).expect(STATED)
+}
+
+fn gauges(name: &str, help: &str, labels: &[&str]) -> IntGaugeVec {
+    IntGaugeVec::new(Opts::new(name, help).namespace("thinkgate"), labels).expect(STATED)
+}
+
+fn real_gauges(name: &str, help: &str, labels: &[&str]) -> GaugeVec {
+    GaugeVec::new(Opts::new(name, help).namespace("thinkgate"), labels).expect(STATED)
 }
 
 fn histogram(name: &str, help: &str, buckets: &[f64]) -> Histogram {

@@ -14,6 +14,7 @@ use serde_json::json;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::backends::Usage;
+use crate::config::Key;
 use crate::decide::Decision;
 use crate::metrics::Metrics;
 
@@ -74,12 +75,18 @@ impl Outcome {
 pub struct Caller {
     /// The request's id: the client's own, or ours.
     pub request_id: String,
-    /// Index of the key in the configuration.
-    pub key: Option<usize>,
-    /// The key's name.
-    pub key_name: Option<String>,
+    /// The key it came with.
+    pub key: Option<Arc<Key>>,
     /// A place among the requests being answered; freed when the record is finished.
     pub place: Option<Arc<OwnedSemaphorePermit>>,
+}
+
+impl Caller {
+    /// The name of its key.
+    #[must_use]
+    pub fn key_name(&self) -> Option<&str> {
+        self.key.as_deref().map(|key| key.name.as_str())
+    }
 }
 
 /// Turns finished records into metrics, a log line and, where configured, a line of the decision log.
@@ -176,7 +183,7 @@ impl Record {
         let line = json!({
             "time": time.as_secs_f64(),
             "request_id": self.caller.request_id,
-            "key": self.caller.key_name,
+            "key": self.caller.key_name(),
             "route": self.route.as_str(),
             "outcome": self.outcome.as_str(),
             "code": self.code,
@@ -197,7 +204,7 @@ impl Drop for Record {
         self.recorder.metrics.request_ended(self.route, self.outcome, took);
         tracing::info!(
             request_id = self.caller.request_id,
-            key = self.caller.key_name,
+            key = self.caller.key_name(),
             route = self.route.as_str(),
             outcome = self.outcome.as_str(),
             code = self.code,

@@ -37,7 +37,7 @@ struct Shared {
 }
 
 /// How much the engine may take on.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Options {
     /// Sequences that share each step.
     pub max_running: usize,

@@ -16,19 +16,22 @@ use super::request::{ChatRequest, Room};
 use super::stream::Relay;
 use crate::app::App;
 use crate::backends::{Answer, Call, Steps, Whole};
+use crate::config::Key;
 use crate::conversation::{Asks, Conversation};
 use crate::decide::{Decision, Snapshot, decide};
 use crate::dispatch::{Dispatched, Order, dispatch};
+use crate::loaded::Loaded;
 use crate::record::{Caller, Outcome, Record, Route};
 
 pub(super) async fn completions(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(loaded): Extension<Arc<Loaded>>,
     request: Request<Body>,
 ) -> Response<Body> {
     let mut record = app.recorder.start(Route::Chat, caller.clone());
     let mut decided = None;
-    let mut response = match answer(&app, &caller, request, &mut decided, &mut record).await {
+    let mut response = match answer(&app, &loaded, &caller, request, &mut decided, &mut record).await {
         Ok(Reply::Whole(body)) => {
             record.ended(Outcome::Answered, None);
             json_response(&body)
@@ -54,6 +57,7 @@ enum Reply {
 /// The story of a request. `decided` holds the decision from the moment there is one, so that failures show it too.
 async fn answer(
     app: &Arc<App>,
+    loaded: &Loaded,
     caller: &Caller,
     request: Request<Body>,
     decided: &mut Option<Decision>,
@@ -61,7 +65,7 @@ async fn answer(
 ) -> Result<Reply, ApiError> {
     let (head, body) = request.into_parts();
     let request = ChatRequest::read(app, &head.headers, body).await?;
-    let (decision, free) = decide_request(app, caller, &request)?;
+    let (decision, free) = decide_request(app, loaded, caller, &request)?;
     record.decided(&decision);
     let decision = decided.insert(decision);
 
@@ -95,14 +99,15 @@ async fn answer(
 /// Decides, and tells whether the model was ours to choose.
 pub(super) fn decide_request(
     app: &App,
+    loaded: &Loaded,
     caller: &Caller,
     request: &ChatRequest,
 ) -> Result<(Decision, bool), ApiError> {
-    let snapshot = app.snapshot(caller.key);
-    let conversation = request.conversation(app, caller, &snapshot)?;
+    let snapshot = loaded.snapshot(caller.key.as_deref());
+    let conversation = request.conversation(app, caller, snapshot)?;
     let named = |asks: &Asks| matches!(asks, Asks::Model(_));
     let free = conversation.model.is_none() && !conversation.wishes.iter().any(|wish| named(&wish.asks));
-    Ok((timed(&conversation, &snapshot), free))
+    Ok((timed(&conversation, snapshot), free))
 }
 
 /// Deciding itself reads no clock.
@@ -124,7 +129,7 @@ fn order_of(
     let (body, room) = request.into_fields();
     let thinking = &decision.thinking;
     // Callers without keys are one.
-    let caller = caller.key.map_or(0, |index| index as u64 + 1);
+    let caller = caller.key.as_deref().map_or(0, Key::holder);
     let call =
         Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts, caller };
     let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
@@ -239,6 +244,18 @@ pub(super) fn json_response(body: &Value) -> Response<Body> {
     response
 }
 
+/// What decided, so that a decision can be laid to the rules that were in force.
+fn versions_of(decision: &Decision) -> String {
+    let versions = &decision.versions;
+    let mut out = format!("rules={}", versions.rules);
+    for (part, version) in [("classifier", &versions.classifier), ("calibration", &versions.calibration)] {
+        if let Some(version) = version {
+            out.push_str(&format!(";{part}={version}"));
+        }
+    }
+    out
+}
+
 /// The decision, for whoever wants to see it without changing what clients parse.
 pub(super) fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
     let fields = [
@@ -247,6 +264,7 @@ pub(super) fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
         ("x-thinkgate-model", decision.model.clone()),
         ("x-thinkgate-architecture", decision.architecture.as_str().to_owned()),
         ("x-thinkgate-score", format!("{:.4}", decision.score)),
+        ("x-thinkgate-versions", versions_of(decision)),
     ];
     for (name, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {

@@ -12,15 +12,17 @@ use super::error::ApiError;
 use super::request::ChatRequest;
 use crate::app::App;
 use crate::decide::Decision;
+use crate::loaded::Loaded;
 use crate::record::{Caller, Outcome, Route};
 
 pub(super) async fn decision(
     State(app): State<Arc<App>>,
     Extension(caller): Extension<Caller>,
+    Extension(loaded): Extension<Arc<Loaded>>,
     request: Request<Body>,
 ) -> Response<Body> {
     let mut record = app.recorder.start(Route::Decision, caller.clone());
-    match decide(&app, &caller, request).await {
+    match decide(&app, &loaded, &caller, request).await {
         Ok(decision) => {
             record.decided(&decision);
             record.ended(Outcome::Answered, None);
@@ -35,8 +37,13 @@ pub(super) async fn decision(
     }
 }
 
-async fn decide(app: &App, caller: &Caller, request: Request<Body>) -> Result<Decision, ApiError> {
+async fn decide(
+    app: &App,
+    loaded: &Loaded,
+    caller: &Caller,
+    request: Request<Body>,
+) -> Result<Decision, ApiError> {
     let (head, body) = request.into_parts();
     let request = ChatRequest::read(app, &head.headers, body).await?;
-    Ok(decide_request(app, caller, &request)?.0)
+    Ok(decide_request(app, loaded, caller, &request)?.0)
 }

@@ -4,6 +4,7 @@ mod chat;
 mod decision;
 mod error;
 mod models;
+mod ready;
 mod request;
 mod stream;
 
@@ -14,15 +15,16 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
 use axum::http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Request, Response};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::routing::{get, post};
 use futures_util::FutureExt;
 use subtle::ConstantTimeEq;
 
 use crate::app::App;
-use crate::config::digest;
+use crate::config::{Key, digest};
 use crate::id::unique;
+use crate::loaded::Loaded;
 use crate::record::Caller;
 
 pub use error::ApiError;
@@ -36,7 +38,7 @@ pub fn router(app: Arc<App>) -> Router {
         .route("/v1/models/{*id}", get(models::one))
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready))
+        .route("/readyz", get(ready::ready))
         .route("/", get(welcome))
         .fallback(|request: Request<Body>| async move { ApiError::NoRoute(shown_path(&request)).rescue() })
         .method_not_allowed_fallback(
@@ -49,10 +51,13 @@ pub fn router(app: Arc<App>) -> Router {
 /// Gives every request an id, lets in who may enter, and turns a bug into an error instead of a broken connection.
 async fn guard(State(app): State<Arc<App>>, mut request: Request<Body>, next: Next) -> Response<Body> {
     let id = request_id(request.headers());
-    let mut response = match admit(&app, &request, &id) {
+    // Asked for once: whatever is reloaded meanwhile, this request sees one version from its key to its answer.
+    let loaded = app.loaded();
+    let mut response = match admit(&app, &loaded, &request, &id) {
         Err(error) => error.rescue(),
         Ok(caller) => {
             request.extensions_mut().insert(caller);
+            request.extensions_mut().insert(loaded);
             let running = AssertUnwindSafe(next.run(request)).catch_unwind();
             running.await.unwrap_or_else(|_| {
                 tracing::error!(request_id = id, "a handler panicked");
@@ -68,16 +73,16 @@ async fn guard(State(app): State<Arc<App>>, mut request: Request<Body>, next: Ne
     response
 }
 
-fn admit(app: &App, request: &Request<Body>, id: &str) -> Result<Caller, ApiError> {
+fn admit(app: &App, loaded: &Loaded, request: &Request<Body>, id: &str) -> Result<Caller, ApiError> {
+    let keys = &loaded.config.keys;
     let mut caller = Caller { request_id: id.to_owned(), ..Caller::default() };
-    // Probes carry no keys, and these answers tell nothing.
+    caller.key = authorise(keys, request.headers());
+    // Probes carry no keys, and these answers tell nothing to who has none.
     if matches!(request.uri().path(), "/healthz" | "/readyz" | "/") {
         return Ok(caller);
     }
-    if !app.config.keys.is_empty() {
-        let key = authorise(app, request.headers()).ok_or(ApiError::Unauthorised)?;
-        caller.key = Some(key);
-        caller.key_name = Some(app.config.keys[key].name.clone());
+    if caller.key.is_none() && !keys.is_empty() {
+        return Err(ApiError::Unauthorised);
     }
     if request.method() == Method::POST {
         let place = Arc::clone(&app.places).try_acquire_owned().map_err(|_| ApiError::Overloaded)?;
@@ -87,7 +92,7 @@ fn admit(app: &App, request: &Request<Body>, id: &str) -> Result<Caller, ApiErro
 }
 
 /// The caller's key. Digests are compared in constant time, and all of them, so that the time taken tells nothing.
-fn authorise(app: &App, headers: &HeaderMap) -> Option<usize> {
+fn authorise(keys: &[Arc<Key>], headers: &HeaderMap) -> Option<Arc<Key>> {
     let value = headers.get(AUTHORIZATION)?.as_bytes();
     let (scheme, key) = value.split_at_checked(7)?;
     if !scheme.eq_ignore_ascii_case(b"bearer ") {
@@ -95,12 +100,12 @@ fn authorise(app: &App, headers: &HeaderMap) -> Option<usize> {
     }
     let offered = digest(key.trim_ascii());
     let mut found = None;
-    for (index, known) in app.config.keys.iter().enumerate() {
+    for known in keys {
         if bool::from(known.digest.ct_eq(&offered)) {
-            found = Some(index);
+            found = Some(known);
         }
     }
-    found
+    found.cloned()
 }
 
 /// The client's own id where it is plain, else one of ours.
@@ -115,14 +120,6 @@ fn request_id(headers: &HeaderMap) -> String {
 
 fn shown_path(request: &Request<Body>) -> String {
     request.uri().path().chars().take(120).collect()
-}
-
-async fn ready(State(app): State<Arc<App>>) -> (StatusCode, &'static str) {
-    if app.is_ready() {
-        (StatusCode::OK, "ready\n")
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
-    }
 }
 
 async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1], String) {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
+use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::http::Response;
@@ -12,6 +13,7 @@ use super::chat::json_response;
 use super::error::ApiError;
 use crate::app::{App, Served};
 use crate::conversation::unknown_model;
+use crate::loaded::Loaded;
 
 /// Names that route, offered beside the models so that a client's menu shows them.
 const ALIASES: [&str; 3] = ["auto", "auto:think", "auto:fast"];
@@ -23,13 +25,17 @@ pub(super) async fn list(State(app): State<Arc<App>>) -> Response<Body> {
     json_response(&json!({"object": "list", "data": data}))
 }
 
-pub(super) async fn one(State(app): State<Arc<App>>, Path(id): Path<String>) -> Response<Body> {
+pub(super) async fn one(
+    State(app): State<Arc<App>>,
+    Extension(loaded): Extension<Arc<Loaded>>,
+    Path(id): Path<String>,
+) -> Response<Body> {
     if let Some(name) = ALIASES.iter().find(|name| **name == id) {
         return json_response(&alias(&app, name));
     }
     match app.served(&id) {
         Some(served) => json_response(&model(&app, served)),
-        None => ApiError::from(unknown_model(&id, &app.snapshot(None).policy)).rescue(),
+        None => ApiError::from(unknown_model(&id, &loaded.snapshot(None).policy)).rescue(),
     }
 }
 

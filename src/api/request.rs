@@ -77,8 +77,8 @@ impl ChatRequest {
         let mut conversation = Conversation::from_body(&self.body, &snapshot.policy)?;
         self.headers.put_first(&mut conversation, &snapshot.policy)?;
         if conversation.preset.is_none() {
-            let key = caller.key.and_then(|key| app.config.keys.get(key));
-            conversation.preset = key.and_then(|key| key.preset.clone()).map(Into::into);
+            let preset = caller.key.as_deref().and_then(|key| key.preset.clone());
+            conversation.preset = preset.map(Into::into);
         }
         conversation.unavailable = app.unavailable();
         Ok(conversation)

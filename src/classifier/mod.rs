@@ -5,6 +5,7 @@
 //! is absent.
 
 mod artefact;
+mod builtin;
 pub mod features;
 
 use std::collections::BTreeMap;

@@ -26,7 +26,7 @@ pub fn run(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let app = App::new(config).map_err(Failure::usage)?;
+        let app = App::strictly(config).map_err(Failure::usage)?;
         let decision = decide(&app, args)?;
         print_summary(&decision, out)?;
         writeln!(out)?;
@@ -40,7 +40,8 @@ pub fn run(args: &AskArgs, out: &mut impl Write) -> Result<(), Failure> {
 }
 
 fn decide(app: &App, args: &AskArgs) -> Result<Decision, Failure> {
-    let snapshot = app.snapshot(None);
+    let loaded = app.loaded();
+    let snapshot = loaded.snapshot(None);
     let mut conversation = Conversation::of_prompt(&args.prompt);
     conversation.max_tokens = args.max_tokens.map(u64::from);
     let mode = match (args.think, args.budget) {
@@ -59,7 +60,7 @@ fn decide(app: &App, args: &AskArgs) -> Result<Decision, Failure> {
         let asks = Asks::Model(name.clone());
         conversation.wishes.push(Wish::outside_text(Origin::Header, "--model", asks));
     }
-    Ok(timed_decision(&conversation, &snapshot))
+    Ok(timed_decision(&conversation, snapshot))
 }
 
 async fn answer(

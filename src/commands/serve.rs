@@ -2,13 +2,17 @@
 
 use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
 
 use tokio::net::TcpListener;
 
 use super::Failure;
 use crate::app::App;
 use crate::cli::ServeArgs;
-use crate::config::{Config, Fault, Log, Source};
+use crate::config::{ClassifierSource, Config, Log, Source};
+use crate::loaded::{Loaded, Part};
+use crate::reload;
 use crate::server::{Ended, serve};
 
 /// Runs the gateway until SIGINT or SIGTERM.
@@ -17,18 +21,20 @@ use crate::server::{Ended, serve};
 /// A faulty configuration, a model that does not load, or an address that cannot be had.
 pub fn run(args: &ServeArgs) -> Result<(), Failure> {
     let begin_logging = |log: &Log| start_logging(log.json);
-    let mut config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
-    if let Some(listen) = args.listen {
-        config.listen = listen;
-    }
-    refuse_open_door(&config, args.insecure_no_auth)?;
+    let config = Config::load_fetching(args.config.as_deref(), begin_logging).map_err(Failure::usage)?;
+    let listen = args.listen.unwrap_or(config.listen);
+    refuse_open_door(&config, listen, args.insecure_no_auth)?;
     start_logging(config.log.json);
     let runtime = super::runtime()?;
     runtime.block_on(async {
-        let listener = bind(config.listen).await?;
+        let listener = bind(listen).await?;
         let app = App::new(config).map_err(Failure::usage)?;
-        announce(&app, listener.local_addr().unwrap_or(app.config.listen));
-        let ended = serve(listener, app, stop_signal()).await;
+        let watching = reload::watch(Arc::clone(&app), reload::INTERVAL);
+        announce(&app, listener.local_addr().unwrap_or(listen));
+        let ended = tokio::select! {
+            ended = serve(listener, app, stop_signal()) => ended,
+            never = watching => match never {},
+        };
         if let Ended::CutOff(count) = ended {
             tracing::warn!(count, "connections were cut off");
         }
@@ -37,20 +43,14 @@ pub fn run(args: &ServeArgs) -> Result<(), Failure> {
 }
 
 /// A gateway that anyone on the network can spend on is rarely meant.
-fn refuse_open_door(config: &Config, insecure: bool) -> Result<(), Failure> {
-    if config.listen.ip().is_loopback() || !config.keys.is_empty() || insecure {
+fn refuse_open_door(config: &Config, listen: SocketAddr, insecure: bool) -> Result<(), Failure> {
+    if listen.ip().is_loopback() || !config.keys.is_empty() || insecure {
         return Ok(());
     }
-    let fault = Fault {
-        file: config.file.as_ref().map(|file| file.display().to_string()),
-        line: None,
-        key: "server.listen".into(),
-        message: format!(
-            "{} can be reached from other machines; add [[keys]], or pass --insecure-no-auth if that is meant",
-            config.listen
-        ),
-    };
-    Err(Failure::usage(anyhow::anyhow!("{fault}")))
+    let message = format!(
+        "{listen} can be reached from other machines; add [[keys]], or pass --insecure-no-auth if that is meant"
+    );
+    Err(Failure::usage(config.fault("server.listen", message)))
 }
 
 /// `RUST_LOG` chooses what is logged; by default one line per request.
@@ -77,7 +77,7 @@ async fn bind(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
-/// What runs, where, and a line to try it with.
+/// What runs, what decides, where, and a line to try it with.
 fn announce(app: &App, address: SocketAddr) {
     let mut text = format!("thinkgate {}\n", env!("CARGO_PKG_VERSION"));
     for served in &app.models {
@@ -89,9 +89,9 @@ fn announce(app: &App, address: SocketAddr) {
         let profile = &served.model.profile;
         text.push_str(&format!("  {:<16} {:<5} {place}\n", profile.name, profile.architecture.as_str()));
     }
-    let rules = app.snapshot(None).rules.rules().len();
-    text.push_str(&format!("  {rules} rules, preset {}\n\n", app.config.preset));
-    let key = if app.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
+    let loaded = app.loaded();
+    text.push_str(&format!("\n{}\n", what_decides(&loaded)));
+    let key = if loaded.config.keys.is_empty() { "" } else { " -H 'authorization: Bearer YOUR_KEY'" };
     text.push_str(&format!(
         "listening on http://{address}\n\n  curl http://{address}/v1/chat/completions -H 'content-type: \
          application/json'{key} \\\n    -d '{{\"model\": \"auto\", \"messages\": [{{\"role\": \"user\", \"content\": \
@@ -99,6 +99,44 @@ fn announce(app: &App, address: SocketAddr) {
     ));
     // Nobody may be reading; serving does not depend on it.
     let _ = std::io::stdout().lock().write_all(text.as_bytes());
+}
+
+/// One line for each part of what is in force.
+fn what_decides(loaded: &Loaded) -> String {
+    let config = &loaded.config;
+    let of = |version: &str, path: Option<&Path>| {
+        format!("version {version}, {}", path.map_or("built in".into(), Path::to_string_lossy))
+    };
+    let rules = &loaded.snapshot(None).rules;
+    let presets = config.presets.keys().map(|name| match *name == config.preset {
+        true => format!("{name} (by default)"),
+        false => name.clone(),
+    });
+    let keys: Vec<&str> = config.keys.iter().map(|key| key.name.as_str()).collect();
+    let lines = [
+        ("config", of(&config.version, config.file.as_deref())),
+        ("rules", format!("{}, {}", rules.rules().len(), of(rules.version(), config.rules.as_deref()))),
+        ("classifier", classifier_line(loaded)),
+        ("presets", presets.collect::<Vec<_>>().join(", ")),
+        (
+            "keys",
+            match keys.len() {
+                0 => "none: whoever reaches the address may call".to_owned(),
+                count => format!("{count}: {}", keys.join(", ")),
+            },
+        ),
+    ];
+    lines.into_iter().map(|(what, text)| format!("  {what:<16} {text}\n")).collect()
+}
+
+fn classifier_line(loaded: &Loaded) -> String {
+    let standing = loaded.standing(Part::Classifier);
+    match (&standing.version, &standing.refused, &loaded.config.classifier) {
+        (None, Some(refusal), _) => format!("none, the rules decide alone: {}", refusal.message),
+        (None, None, _) => "none, the rules decide alone: none is configured".to_owned(),
+        (Some(version), _, ClassifierSource::File(file)) => format!("version {version}, {}", file.display()),
+        (Some(version), ..) => format!("version {version}, built in"),
+    }
 }
 
 /// Resolves on the first signal to stop; the second one ends the program at once.

@@ -6,12 +6,14 @@ mod download;
 mod hub;
 mod models;
 mod reader;
+mod reread;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::conversation::Mode;
@@ -20,12 +22,15 @@ use crate::policy::{Policy, Preset};
 pub use models::{Dialect, Model, Source, Timeouts, Upstream};
 pub use reader::Fault;
 use reader::{Document, Section};
+pub use reread::Reread;
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The file it came from; absent for the built-in one.
     pub file: Option<PathBuf>,
+    /// The start of its text's SHA-256; `built-in` where there is no text.
+    pub version: String,
     /// Where to listen.
     pub listen: SocketAddr,
     /// The preset that applies when the client names none.
@@ -36,16 +41,28 @@ pub struct Config {
     pub models: Vec<Model>,
     /// A folder of rules that replaces the built-in ones.
     pub rules: Option<PathBuf>,
-    /// A classifier that votes beside the rules; without one the rules decide alone.
-    pub classifier: Option<PathBuf>,
+    /// Which classifier votes beside the rules.
+    pub classifier: ClassifierSource,
     /// Measured success and token models of the arms.
     pub calibration: Option<PathBuf>,
     /// Who may call; empty: everyone who can reach the address.
-    pub keys: Vec<Key>,
+    pub keys: Vec<Arc<Key>>,
     /// What is written down.
     pub log: Log,
     /// How much, and how long, before a caller is refused.
     pub limits: Limits,
+}
+
+/// Which classifier votes beside the rules.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ClassifierSource {
+    /// None: the rules decide alone.
+    #[default]
+    Off,
+    /// The one inside this program.
+    Builtin,
+    /// The one in this file.
+    File(PathBuf),
 }
 
 /// A client's key. Only its digest is kept.
@@ -61,8 +78,16 @@ pub struct Key {
     pub text_directives: Option<bool>,
 }
 
+impl Key {
+    /// A number that stands for its holder, whichever place the key has in the configuration.
+    #[must_use]
+    pub fn holder(&self) -> u64 {
+        self.digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
+    }
+}
+
 /// What is written down.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Log {
     /// A file that gets one JSON line per decided request, without prompt text.
     pub decisions: Option<PathBuf>,
@@ -125,12 +150,13 @@ impl Default for Config {
     fn default() -> Self {
         Config {
             file: None,
+            version: "built-in".to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
             preset: "api".to_owned(),
             presets: Policy::builtin_presets(),
             models: models::embedded_pair(),
             rules: None,
-            classifier: None,
+            classifier: ClassifierSource::Off,
             calibration: None,
             keys: Vec::new(),
             log: Log::default(),
@@ -178,6 +204,8 @@ struct Surroundings<'e> {
     folder: &'e Path,
     environment: Environment<'e>,
     absent: Absent,
+    /// A gateway runs already. What is missing is then told, and waited for, by the part that is loaded from it.
+    running: bool,
 }
 
 impl Surroundings<'_> {
@@ -250,7 +278,7 @@ impl Config {
         folder: &Path,
         environment: Environment<'_>,
     ) -> Result<Config, ConfigError> {
-        parse(text, name, &Surroundings { folder, environment, absent: Absent::Refuse })
+        parse(text, name, &Surroundings { folder, environment, absent: Absent::Refuse, running: false })
     }
 
     /// The same, and downloads models, as [`Config::load_fetching`] does.
@@ -264,7 +292,8 @@ impl Config {
         environment: Environment<'_>,
         before: impl FnOnce(&Log),
     ) -> Result<Config, ConfigError> {
-        let mut around = Surroundings { folder, environment, absent: Absent::Note(Cell::new(false)) };
+        let mut around =
+            Surroundings { folder, environment, absent: Absent::Note(Cell::new(false)), running: false };
         let config = parse(text, name.clone(), &around)?;
         if !around.has_passed_over() {
             return Ok(config);
@@ -272,6 +301,13 @@ impl Config {
         before(&config.log);
         around.absent = Absent::Fetch;
         parse(text, name, &around)
+    }
+
+    /// A fault of `key` that shows only when what the key names is loaded.
+    #[must_use]
+    pub fn fault(&self, key: &str, message: impl Into<String>) -> Fault {
+        let file = self.file.as_ref().map(|file| file.display().to_string());
+        Fault { file, line: None, key: key.to_owned(), message: message.into() }
     }
 
     /// What deciding needs of the configuration.
@@ -307,7 +343,8 @@ fn parse(text: &str, name: Option<String>, around: &Surroundings<'_>) -> Result<
     let document = Document::new(name, text);
     let table = document.parse();
     let root = document.root(&table);
-    let config = read(&root, around);
+    let mut config = read(&root, around);
+    config.version = reread::version_of(text);
     root.finish();
     let faults = document.into_faults();
     if faults.is_empty() { Ok(config) } else { Err(ConfigError { faults }) }
@@ -319,11 +356,12 @@ fn read(root: &Section<'_, '_, '_>, around: &Surroundings<'_>) -> Config {
     let listen = read_server(root.section("server"));
     let config = Config {
         file: None,
+        version: String::new(),
         listen,
         preset: read_policy(root.section("policy"), &presets),
         models: models::read(&root.sections("models"), listen, around),
-        rules: read_path(root.section("rules"), "dir", folder),
-        classifier: read_path(root.section("classifier"), "path", folder),
+        rules: read_rules(root.section("rules"), around),
+        classifier: read_classifier(root.section("classifier"), folder),
         calibration: read_path(root.section("calibration"), "path", folder),
         keys: read_keys(&root.sections("keys"), &presets, environment),
         log: read_log(root.section("log"), folder),
@@ -400,12 +438,34 @@ fn read_path(section: Section<'_, '_, '_>, key: &'static str, folder: &Path) -> 
     path
 }
 
+fn read_rules(section: Section<'_, '_, '_>, around: &Surroundings<'_>) -> Option<PathBuf> {
+    if !around.running {
+        return read_path(section, "dir", around.folder);
+    }
+    let folder = section.string("dir").map(|folder| around.folder.join(folder));
+    section.finish();
+    folder
+}
+
+/// A file that is not there is no fault here: a gateway starts without it, and says so.
+fn read_classifier(section: Section<'_, '_, '_>, folder: &Path) -> ClassifierSource {
+    let path = section.string("path").map(|path| folder.join(path));
+    let enabled = section.boolean("enabled");
+    section.finish();
+    match (enabled, path) {
+        (Some(false), _) => ClassifierSource::Off,
+        (_, Some(path)) => ClassifierSource::File(path),
+        (Some(true), None) => ClassifierSource::Builtin,
+        (None, None) => ClassifierSource::default(),
+    }
+}
+
 fn read_keys(
     sections: &[Section<'_, '_, '_>],
     presets: &BTreeMap<String, Preset>,
     environment: Environment<'_>,
-) -> Vec<Key> {
-    let mut keys: Vec<Key> = Vec::new();
+) -> Vec<Arc<Key>> {
+    let mut keys: Vec<Arc<Key>> = Vec::new();
     for (index, section) in sections.iter().enumerate() {
         let key = Key {
             name: section.string("name").unwrap_or_else(|| format!("key-{}", index + 1)),
@@ -419,7 +479,7 @@ fn read_keys(
         if keys.iter().any(|other| other.name == key.name) {
             section.fault("name", format!("{:?} is the name of an earlier key", key.name));
         }
-        keys.push(key);
+        keys.push(Arc::new(key));
     }
     sections.iter().for_each(Section::refuse_unknown);
     keys

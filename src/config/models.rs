@@ -15,7 +15,7 @@ use crate::catalogue::{self, Entry, Shape};
 use crate::policy::{Architecture, ModelProfile, Skill, ThinkingAbility};
 
 /// One configured model.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Model {
     /// What the policy knows of it.
     pub profile: ModelProfile,
@@ -30,7 +30,7 @@ pub struct Model {
 }
 
 /// Where a model runs.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub enum Source {
     /// Built-in engine, weights inside this program.
     Embedded(&'static str),
@@ -41,7 +41,7 @@ pub enum Source {
 }
 
 /// A server elsewhere and how to speak to it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Upstream {
     /// The base that `/chat/completions` is appended to.
     pub url: reqwest::Url,

@@ -37,6 +37,8 @@ impl fmt::Display for Fault {
     }
 }
 
+impl std::error::Error for Fault {}
+
 /// The document being read and what was found wrong with it.
 pub(super) struct Document<'t> {
     file: Option<String>,

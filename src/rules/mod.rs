@@ -13,7 +13,7 @@ mod strengths;
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use case::{Case, CaseOutcome, Expectation};
 pub use condition::Condition;
@@ -120,7 +120,7 @@ impl RuleSet {
     /// # Errors
     /// Every fault of every file.
     pub fn from_dir(dir: &Path) -> Result<Self, Vec<Fault>> {
-        RuleSet::load(&read_dir(dir)?)
+        RuleSet::load(&sources(Some(dir))?)
     }
 
     /// Parses, checks every example, and compiles.
@@ -226,23 +226,33 @@ impl RuleSet {
     }
 }
 
-fn read_dir(dir: &Path) -> Result<Vec<Source>, Vec<Fault>> {
+/// The files of a folder, or those inside the binary, by name.
+pub(crate) fn sources(dir: Option<&Path>) -> Result<Vec<Source>, Vec<Fault>> {
+    let Some(dir) = dir else { return Ok(builtin::sources()) };
     let fault = |file: String, error: &std::io::Error| {
         vec![Fault { file, line: None, rule: None, message: error.to_string() }]
     };
-    let shown = dir.display().to_string();
     let mut sources = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(|error| fault(shown.clone(), &error))? {
-        let path = entry.map_err(|error| fault(shown.clone(), &error))?.path();
-        if path.extension().is_none_or(|extension| extension != "toml") {
-            continue;
-        }
+    for path in files_of(dir).map_err(|error| fault(dir.display().to_string(), &error))? {
         let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
         let text = std::fs::read_to_string(&path).map_err(|error| fault(name.clone(), &error))?;
         sources.push(Source { name, text });
     }
-    sources.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(sources)
+}
+
+/// The rule files of a folder, by name. Hidden ones are an editor's own: a lock, a draft.
+pub(crate) fn files_of(dir: &Path) -> std::io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in std::fs::read_dir(dir)? {
+        let path = entry?.path();
+        let hidden = path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"."));
+        if !hidden && path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(path);
+        }
+    }
+    files.sort();
+    Ok(files)
 }
 
 /// The `[[key]]` tables of a file that holds nothing else.

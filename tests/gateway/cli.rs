@@ -121,6 +121,45 @@ fn a_faulty_configuration_is_shown_whole() {
 }
 
 #[test]
+fn a_classifier_that_cannot_be_used_is_bad_input_to_whatever_ends_by_itself() {
+    let damaged = file("not a classifier");
+    let rows = file("{\"id\": 1, \"prompt\": \"hi\"}\n");
+    for (model, reason) in [(path(&damaged), "TGCLF1"), ("/nowhere/model.bin", "No such file")] {
+        let config = file(&format!("[classifier]\npath = \"{model}\"\n"));
+        let with_config = |arguments: &[&str]| thinkgate(&[arguments, &["--config", path(&config)]].concat());
+        for (arguments, code) in [
+            (&["explain", "hi"][..], 2),
+            (&["classify", path(&rows)], 2),
+            (&["ask", "hi"], 2),
+            (&["evaluate", "--suite", "zh-en"], 2),
+            (&["check"], 1),
+        ] {
+            let output = with_config(arguments);
+            let told = err(&output);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+            for words in [path(&config), "classifier.path", model, reason] {
+                assert!(told.contains(words), "{arguments:?}: no {words:?} in {told}");
+            }
+            assert_eq!(out(&output), "", "{arguments:?}");
+        }
+        let off = file(&format!("[classifier]\npath = \"{model}\"\nenabled = false\n"));
+        assert_eq!(thinkgate(&["explain", "--config", path(&off), "hi"]).status.code(), Some(0));
+    }
+}
+
+#[test]
+fn the_classifier_inside_the_binary_votes_where_asked_to() {
+    let version = |config: &str| {
+        let config = file(config);
+        let output = thinkgate(&["explain", "--json", "--config", path(&config), "hi"]);
+        let decision: Value = serde_json::from_str(&out(&output)).expect("JSON");
+        decision["versions"]["classifier"].clone()
+    };
+    assert!(version("[classifier]\nenabled = true\n").is_string());
+    assert_eq!(version(""), Value::Null);
+}
+
+#[test]
 fn a_port_in_use_is_said_plainly() {
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = taken.local_addr().expect("bound").to_string();

@@ -24,6 +24,8 @@ mod lifecycle;
 mod limits;
 /// Models, decisions, health and metrics.
 mod observe;
+/// What changes on disk takes over while requests are answered.
+mod reload;
 /// Which model answers, and in which mode.
 mod routing;
 /// Streams: order, reasoning, endings.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use thinkgate::app::App;
 use thinkgate::config::{Config, ConfigError};
+use thinkgate::reload::watch;
 use thinkgate::server::{Ended, serve};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -19,6 +20,9 @@ pub(crate) use upstream::{MockUpstream, Reply, chunk, finish, whole};
 
 /// Longer than anything here takes; only a test that fails waits for it.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Longer than the clock ticks of a file system, so that no write looks like the one before it.
+const WATCH_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A gateway serving on a free port until it is stopped or dropped.
 pub(crate) struct Gateway {
@@ -41,7 +45,15 @@ pub(crate) fn parse(text: &str) -> Result<Config, ConfigError> {
 
 impl Gateway {
     pub(crate) async fn start(config: &str) -> Gateway {
-        let config = parse(config).unwrap_or_else(|error| panic!("{error}"));
+        Gateway::with(parse(config).unwrap_or_else(|error| panic!("{error}"))).await
+    }
+
+    /// From a file, which is watched.
+    pub(crate) async fn watching(config: &Path) -> Gateway {
+        Gateway::with(Config::load(Some(config)).unwrap_or_else(|error| panic!("{error}"))).await
+    }
+
+    async fn with(config: Config) -> Gateway {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         let app = App::new(config).expect("loads");
@@ -49,7 +61,13 @@ impl Gateway {
         let shutdown = async {
             let _ = stopped.await;
         };
-        let task = tokio::spawn(serve(listener, Arc::clone(&app), shutdown));
+        let served = Arc::clone(&app);
+        let task = tokio::spawn(async move {
+            tokio::select! {
+                ended = serve(listener, Arc::clone(&served), shutdown) => ended,
+                never = watch(Arc::clone(&served), WATCH_INTERVAL) => match never {},
+            }
+        });
         let client = thinkgate::backends::upstream::client(PATIENCE).expect("a client");
         Gateway { address, app, client, stop: Some(stop), task: Some(task) }
     }
