@@ -15,6 +15,7 @@ use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
 use crate::backends::{Answer, BackendError, Call};
+use crate::calibration;
 use crate::classifier::{self, Classifier};
 use crate::config::{Config, Model, Source};
 use crate::conversation::Conversation;
@@ -79,7 +80,7 @@ impl Snapshots {
 /// Loads what deciding depends on.
 ///
 /// # Errors
-/// Every fault of the rules.
+/// Every fault of the rules, or the first of the calibration.
 pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
     let rules = match &config.rules {
         Some(folder) => RuleSet::from_dir(folder),
@@ -89,7 +90,13 @@ pub fn load_snapshot(config: &Config) -> anyhow::Result<Snapshot> {
         let lines: Vec<String> = faults.iter().map(|fault| format!("\n  {fault}")).collect();
         anyhow::anyhow!("the rules do not load:{}", lines.concat())
     })?;
-    let snapshot = Snapshot { rules, classifier: load_classifier(config), policy: config.policy() };
+    let mut snapshot = Snapshot { rules, classifier: load_classifier(config), policy: config.policy() };
+    if let Some(from) = &config.calibration {
+        let fitted_on = calibration::apply(&from.path, from.gain_per_1000_tokens, &mut snapshot.policy)?;
+        if let Some(other) = fitted_on.differs_from(&snapshot) {
+            tracing::warn!("{}: fitted to the scores of {other}; calibrate again", from.path.display());
+        }
+    }
     // Patterns are compiled when first used: better now than on somebody's request.
     for prompt in ["你好", "Hello"] {
         let _ = decide(&Conversation::of_prompt(prompt), &snapshot);
