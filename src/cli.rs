@@ -30,6 +30,8 @@ pub enum Command {
     Classify(ClassifyArgs),
     /// Measure decision quality on rows with known outcomes
     Evaluate(EvaluateArgs),
+    /// Fit a profile of what thinking buys on each model
+    Calibrate(CalibrateArgs),
     /// Load and lint rules and run every example and case
     Check(CheckArgs),
     /// List configured and known models
@@ -193,6 +195,37 @@ pub struct EvaluateArgs {
     #[arg(long, value_name = "N", default_value_t = 1000)]
     pub resamples: usize,
     /// Makes every draw repeatable
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub seed: u64,
+}
+
+/// Fit profiles of models.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  thinkgate calibrate --eval outcomes.jsonl
+  thinkgate calibrate --config thinkgate.toml --eval a.jsonl b.jsonl.gz --model large=Qwen3-14B --output calibration.toml
+  thinkgate calibrate --eval answers.jsonl
+
+A row holds `messages` or a `prompt`, and what each model made of it: `mode_outcomes`, by model `think_correct`,
+`nothink_correct`, `think_tokens`, `nothink_tokens`; or these four with `mode_models`; or an `answer`, which the built-in models
+are then asked for in both modes.")]
+pub struct CalibrateArgs {
+    /// JSONL files of rows with measured outcomes or answers, plain or gzipped
+    #[arg(long, required = true, num_args = 1.., value_name = "FILE")]
+    pub eval: Vec<PathBuf>,
+    /// The model of this configured name is that of the rows; only those given are fitted
+    #[arg(long, value_name = "NAME=NAME_IN_FILE")]
+    pub model: Vec<String>,
+    /// The configuration; built-in where left out
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Where the profiles go
+    #[arg(long, value_name = "FILE", default_value = "calibration.toml")]
+    pub output: PathBuf,
+    /// Draws behind each interval
+    #[arg(long, value_name = "N", default_value_t = 1000)]
+    pub resamples: usize,
+    /// Makes every draw and answer repeatable
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 }

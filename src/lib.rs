@@ -7,6 +7,7 @@
 //! - [`decide`]: the product, one pure function from a conversation to a [`Decision`](decide::Decision).
 //! - [`rules`]: the hand-tunable judgements that [`decide`] weighs.
 //! - [`classifier`]: the trained vote beside them.
+//! - [`calibration`]: what thinking buys and costs on each model, fitted from measured outcomes.
 //! - [`policy`]: the models, presets and prices that [`decide`] chooses between.
 //! - [`server`], [`api`]: who may connect, and what is answered.
 //! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
@@ -20,6 +21,7 @@
 pub mod api;
 pub mod app;
 pub mod backends;
+pub mod calibration;
 pub mod catalogue;
 pub mod classifier;
 pub mod cli;

@@ -7,6 +7,7 @@ use std::time::SystemTime;
 
 use sha2::{Digest, Sha256};
 
+use crate::calibration;
 use crate::classifier::{self, Classifier};
 use crate::config::{ClassifierSource, Config, Fault, Key};
 use crate::conversation::Conversation;
@@ -148,7 +149,7 @@ impl Loaded {
     /// and every decision says so. Rules that fail a case of theirs are told and used, because there are no others yet.
     ///
     /// # Errors
-    /// Every fault of the rules.
+    /// Every fault of the rules, or the first of the calibration.
     pub fn at_start(config: Arc<Config>) -> anyhow::Result<Loaded> {
         let rules = RuleFiles::of(&config)?.load(&config)?;
         for failed in failing_cases(&config, &rules.set) {
@@ -161,7 +162,7 @@ impl Loaded {
                 (None, Some(Refusal { at: SystemTime::now(), message: fault.to_string() }))
             }
         };
-        let mut loaded = Loaded::new(config, rules, classifier);
+        let mut loaded = Loaded::new(config, rules, classifier)?;
         loaded.standings[Part::Classifier as usize].refused = refused;
         Ok(loaded)
     }
@@ -169,14 +170,14 @@ impl Loaded {
     /// The same for a command that ends when it is done, where what was configured and cannot be used is bad input.
     ///
     /// # Errors
-    /// Every fault of the rules, or the classifier's.
+    /// Every fault of the rules, the classifier's, or the first of the calibration.
     pub fn strictly(config: Arc<Config>) -> anyhow::Result<Loaded> {
         let rules = RuleFiles::of(&config)?.load(&config)?;
         let classifier = load_classifier(&config)?;
-        Ok(Loaded::new(config, rules, classifier))
+        Loaded::new(config, rules, classifier)
     }
 
-    fn new(config: Arc<Config>, rules: Rules, classifier: Option<Arc<Classifier>>) -> Loaded {
+    fn new(config: Arc<Config>, rules: Rules, classifier: Option<Arc<Classifier>>) -> anyhow::Result<Loaded> {
         let since = SystemTime::now();
         let standing =
             |version: Option<&str>| Standing { version: version.map(str::to_owned), since, refused: None };
@@ -185,9 +186,15 @@ impl Loaded {
             standing(Some(rules.set.version())),
             standing(classifier.as_ref().map(|classifier| classifier.version.as_str())),
         ];
-        let snapshot = Snapshot { rules: rules.set, classifier, policy: config.policy() };
+        let mut snapshot = Snapshot { rules: rules.set, classifier, policy: config.policy() };
+        if let Some(from) = &config.calibration {
+            let fitted_on = calibration::apply(&from.path, from.gain_per_1000_tokens, &mut snapshot.policy)?;
+            if let Some(other) = fitted_on.differs_from(&snapshot) {
+                tracing::warn!("{}: fitted to the scores of {other}; calibrate again", from.path.display());
+            }
+        }
         let snapshots = Arc::new(Snapshots::new(snapshot));
-        Loaded { config, last_reload: None, standings, rules_digest: rules.digest, snapshots }
+        Ok(Loaded { config, last_reload: None, standings, rules_digest: rules.digest, snapshots })
     }
 
     /// What to decide with, for the holder of this key.

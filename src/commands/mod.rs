@@ -1,6 +1,8 @@
 //! One file per command; each prints what it was asked for and nothing else on standard output.
 
+mod answers;
 pub mod ask;
+pub mod calibrate;
 pub mod check;
 pub mod classify;
 pub mod evaluate;
@@ -90,6 +92,7 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
         Some(Command::Explain(args)) => offline::explain(args, &mut out)?,
         Some(Command::Classify(args)) => offline::classify(args, &mut out)?,
         Some(Command::Evaluate(args)) => evaluate::run(args, &mut out)?,
+        Some(Command::Calibrate(args)) => calibrate::run(args, &mut out)?,
         Some(Command::Check(args)) => {
             // What a failed check printed is its result, so it must be out before the exit code says so.
             let checked = offline::check(args, &mut out);

@@ -16,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::calibration::GAIN_PER_1000_TOKENS;
 use crate::conversation::Mode;
 use crate::policy::{Policy, Preset};
 
@@ -43,8 +44,8 @@ pub struct Config {
     pub rules: Option<PathBuf>,
     /// Which classifier votes beside the rules.
     pub classifier: ClassifierSource,
-    /// Measured success and token models of the arms.
-    pub calibration: Option<PathBuf>,
+    /// What thinking buys and costs on each model; without one the score alone says where to think.
+    pub calibration: Option<Calibration>,
     /// Who may call; empty: everyone who can reach the address.
     pub keys: Vec<Arc<Key>>,
     /// What is written down.
@@ -63,6 +64,15 @@ pub enum ClassifierSource {
     Builtin,
     /// The one in this file.
     File(PathBuf),
+}
+
+/// Profiles of models, and what is asked of thinking by them.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Calibration {
+    /// What `thinkgate calibrate` wrote.
+    pub path: PathBuf,
+    /// Success that 1,000 tokens of thinking must buy.
+    pub gain_per_1000_tokens: f64,
 }
 
 /// A client's key. Only its digest is kept.
@@ -362,7 +372,7 @@ fn read(root: &Section<'_, '_, '_>, around: &Surroundings<'_>) -> Config {
         models: models::read(&root.sections("models"), listen, around),
         rules: read_rules(root.section("rules"), around),
         classifier: read_classifier(root.section("classifier"), folder),
-        calibration: read_path(root.section("calibration"), "path", folder),
+        calibration: read_calibration(root.section("calibration"), folder),
         keys: read_keys(&root.sections("keys"), &presets, environment),
         log: read_log(root.section("log"), folder),
         limits: read_limits(root.section("limits")),
@@ -458,6 +468,18 @@ fn read_classifier(section: Section<'_, '_, '_>, folder: &Path) -> ClassifierSou
         (Some(true), None) => ClassifierSource::Builtin,
         (None, None) => ClassifierSource::default(),
     }
+}
+
+/// Whether the file exists is told where it is read: `thinkgate calibrate` may be about to write it.
+fn read_calibration(section: Section<'_, '_, '_>, folder: &Path) -> Option<Calibration> {
+    let path = section.string("path").map(|path| folder.join(path));
+    let gain = section.number("gain_per_1000_tokens", 0.0, 1.0);
+    if gain.is_some() && path.is_none() {
+        section.fault("gain_per_1000_tokens", "says nothing without path, the profiles it is asked of");
+    }
+    section.finish();
+    let gain_per_1000_tokens = gain.unwrap_or(GAIN_PER_1000_TOKENS);
+    path.map(|path| Calibration { path, gain_per_1000_tokens })
 }
 
 fn read_keys(

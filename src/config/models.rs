@@ -162,6 +162,7 @@ pub(super) fn embedded_pair() -> Vec<Model> {
                 vision: false,
                 skill: entry.skill,
                 price: None,
+                calibrated: None,
             },
             shape: Some(entry.shape.clone()),
             languages: Vec::new(),
@@ -233,6 +234,7 @@ fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surrou
         vision: section.boolean("vision").unwrap_or(false),
         skill: read_skill(section).or(entry.and_then(|entry| entry.skill)),
         price: section.number("price", 0.0, 1e6),
+        calibrated: None,
     };
     check_profile(section, &profile, source.as_ref());
     let engine = read_engine(section, source.as_ref());

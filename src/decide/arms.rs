@@ -2,7 +2,8 @@
 //! think.
 
 use super::score::{Assessment, logistic};
-use super::{Arm, Verdict};
+use super::{Arm, Verdict, profile};
+use crate::calibration::Inputs;
 use crate::conversation::{Asks, Conversation, Mode, Wish};
 use crate::policy::{Architecture, Effort, ModelProfile, Policy, Preset, Skill, ThinkingAbility};
 use crate::rules::RuleSet;
@@ -35,16 +36,23 @@ pub(super) fn plan(
     policy: &Policy,
     rules: &RuleSet,
     assessment: &Assessment,
-    verdict: &Verdict,
+    language: &'static str,
+    verdict: &mut Verdict,
     preset: &Preset,
     wishes: &[Wish],
     notes: &mut Vec<String>,
 ) -> Plan {
-    let tokens = Expected::of(assessment, rules, conversation);
+    let mut tokens = Expected::of(assessment, rules, conversation);
     let fitting = fitting_models(conversation, policy, wishes, &tokens, notes);
-    let arms = ranked(&fitting, assessment, &tokens);
+    let inputs = Inputs::new(assessment.thinking, assessment.complexity, assessment.task().label, language);
+    let arms = ranked(&fitting, assessment, &tokens, &inputs);
+    profile::note_mixture(&fitting, notes);
     let near = if verdict.cheapest { f64::INFINITY } else { NEAR_TIE };
-    let chosen = choose(&arms, &fitting, verdict.mode, near);
+    let chosen = choose(&arms, &fitting, |model| profile::mode(model, verdict, &inputs), near);
+    if let Some(model) = chosen {
+        profile::settle(model, &inputs, verdict, notes);
+        tokens.measured(model, &inputs);
+    }
     let Some(model) = chosen else {
         return Plan {
             model: String::new(),
@@ -95,6 +103,14 @@ impl Expected {
             Effort::holding(needed).budget()
         });
         wanted.min(preset.max_budget_tokens).min(conversation.budget_cap.unwrap_or(u32::MAX))
+    }
+
+    /// What the model's profile expects takes the place of what is expected of any model.
+    fn measured(&mut self, model: &ModelProfile, inputs: &Inputs) {
+        if let Some(calibrated) = &model.calibrated {
+            let outlook = calibrated.profile.outlook(inputs);
+            (self.answer, self.thinking) = (outlook.tokens_without, outlook.thinking_tokens());
+        }
     }
 
     fn of_mode(&self, mode: Mode) -> f64 {
@@ -170,14 +186,18 @@ fn misfit(model: &ModelProfile, conversation: &Conversation<'_>, tokens: &Expect
 }
 
 /// Every arm of the fitting models, best first.
-fn ranked(models: &[&ModelProfile], assessment: &Assessment, tokens: &Expected) -> Vec<Arm> {
+fn ranked(models: &[&ModelProfile], assessment: &Assessment, tokens: &Expected, inputs: &Inputs) -> Vec<Arm> {
     let comparable = models.iter().all(|model| model.skill.is_some_and(|skill| skill.narrow));
     let mut arms: Vec<Arm> = models
         .iter()
         .flat_map(|model| {
             let skill = model.skill.filter(|skill| comparable || !skill.narrow);
             let skill = skill.unwrap_or_else(|| skill_by_size(model));
-            modes(model).iter().map(move |mode| arm(model, skill, *mode, assessment, tokens))
+            modes(model).iter().map(move |mode| {
+                let (p_success, generated) = profile::expected(model, *mode, inputs)
+                    .unwrap_or_else(|| (success(skill, *mode, assessment), tokens.of_mode(*mode)));
+                arm(model, *mode, p_success, generated)
+            })
         })
         .collect();
     let cheapest = arms.iter().map(|arm| arm.cost).fold(f64::INFINITY, f64::min);
@@ -197,8 +217,7 @@ fn modes(model: &ModelProfile) -> &'static [Mode] {
     }
 }
 
-fn arm(model: &ModelProfile, skill: Skill, mode: Mode, assessment: &Assessment, tokens: &Expected) -> Arm {
-    let generated = tokens.of_mode(mode);
+fn arm(model: &ModelProfile, mode: Mode, p_success: f64, generated: f64) -> Arm {
     #[expect(clippy::cast_precision_loss, reason = "parameter counts as a cost factor")]
     let per_token = model
         .price
@@ -208,7 +227,7 @@ fn arm(model: &ModelProfile, skill: Skill, mode: Mode, assessment: &Assessment, 
     Arm {
         model: model.name.clone(),
         thinking: mode,
-        p_success: success(skill, mode, assessment),
+        p_success,
         tokens: shown,
         cost: per_token.max(f64::MIN_POSITIVE) * generated,
         utility: 0.0,
@@ -254,9 +273,17 @@ fn skill_by_size(model: &ModelProfile) -> Skill {
     Skill { direct: between(low.1, high.1), thinking: between(low.2, high.2), narrow: false }
 }
 
-/// The best arm with the settled mode; those whose utility is `near` go to the cheaper. Where no model has that mode, the best arm.
-fn choose<'p>(arms: &[Arm], models: &[&'p ModelProfile], mode: Mode, near: f64) -> Option<&'p ModelProfile> {
-    let with_mode: Vec<&Arm> = arms.iter().filter(|arm| arm.thinking == mode).collect();
+/// The best arm of those with their model's settled mode; those whose utility is `near` go to the cheaper. Where no model has
+/// that mode, the best arm.
+fn choose<'p>(
+    arms: &[Arm],
+    models: &[&'p ModelProfile],
+    mode: impl Fn(&ModelProfile) -> Mode,
+    near: f64,
+) -> Option<&'p ModelProfile> {
+    let settled: Vec<(&str, Mode)> = models.iter().map(|model| (model.name.as_str(), mode(model))).collect();
+    let with_mode: Vec<&Arm> =
+        arms.iter().filter(|arm| settled.contains(&(arm.model.as_str(), arm.thinking))).collect();
     let pool = if with_mode.is_empty() { arms.iter().collect() } else { with_mode };
     let best = pool.first()?;
     let chosen = pool

@@ -27,6 +27,9 @@ pub(super) fn nearest(
             by: format!("asking for the contrary where {} asked", wish.by),
         });
     }
+    if let Some(weighed) = &verdict.weighed {
+        return Some(weighed.flip());
+    }
     let numbers = &rules.strengths().score;
     // What an undecided score would give counts for its side.
     let (needs, bound) = match (to, preset.unsure) {

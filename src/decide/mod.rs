@@ -5,6 +5,7 @@
 mod arms;
 mod decision;
 mod flip;
+mod profile;
 mod score;
 mod trained;
 mod wishes;
@@ -54,12 +55,14 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
     let mut notes = Vec::new();
     let mut verdict = settle(&assessment, &mut wishes, &preset, &snapshot.rules);
     verdict.cheapest = readings.errand == Some(Errand::Chore);
+    let language = language_of(readings.last().ask());
     let plan = arms::plan(
         conversation,
         &snapshot.policy,
         &snapshot.rules,
         &assessment,
-        &verdict,
+        language,
+        &mut verdict,
         &preset,
         &wishes,
         &mut notes,
@@ -85,7 +88,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         score: assessment.score,
         strong_probability: assessment.strong_probability(),
         task: assessment.task(),
-        language: language_of(readings.last().ask()),
+        language,
         ask: Ask { message: readings.turns[0].index, spans: readings.last().ask_spans() },
         abstained: verdict.abstained,
         wishes,
@@ -95,7 +98,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         versions: Versions {
             rules: snapshot.rules.version().to_owned(),
             classifier: snapshot.classifier.as_ref().map(|classifier| classifier.version.clone()),
-            calibration: None,
+            calibration: profile::version(&snapshot.policy),
         },
         micros: None,
     }
@@ -155,7 +158,7 @@ impl<'r> Readings<'r> {
 }
 
 /// The thinking mode with what settled it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(crate) struct Verdict {
     mode: Mode,
     /// A budget the client named.
@@ -164,6 +167,8 @@ pub(crate) struct Verdict {
     abstained: bool,
     /// Any model will do.
     cheapest: bool,
+    /// The chosen model's profile settled the mode.
+    weighed: Option<profile::Weighed>,
 }
 
 /// The first wish in rank order settles the mode; without one, the score does; without that, the preset.
@@ -185,7 +190,7 @@ fn settle(assessment: &Assessment, wishes: &mut [Wish], preset: &Preset, rules: 
         for other in wishes.iter_mut() {
             other.honoured |= matches!(other.asks, Asks::Thinking(asked, _) if asked == mode);
         }
-        return Verdict { mode, budget, source, abstained: false, cheapest: false };
+        return Verdict { mode, budget, source, abstained: false, cheapest: false, weighed: None };
     }
     let mode = if assessment.score >= numbers.on_from { Mode::On } else { Mode::Off };
     if undecided {
@@ -195,6 +200,7 @@ fn settle(assessment: &Assessment, wishes: &mut [Wish], preset: &Preset, rules: 
             source: Source::Default,
             abstained: true,
             cheapest: false,
+            weighed: None,
         }
     } else {
         Verdict {
@@ -203,6 +209,7 @@ fn settle(assessment: &Assessment, wishes: &mut [Wish], preset: &Preset, rules: 
             source: assessment.source(mode, numbers),
             abstained: false,
             cheapest: false,
+            weighed: None,
         }
     }
 }

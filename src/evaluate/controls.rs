@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::Deserialize;
 
-use super::metrics::Generator;
+use super::metrics::{Generator, ModeOutcome};
 use super::rows::{RowError, read_lines};
 use crate::conversation::Mode;
 
@@ -44,12 +44,37 @@ struct PeerDecision {
 
 /// The name of the router's own line.
 pub(super) const ROUTER: &str = "thinkgate";
+/// The line of the same with a profile of the model.
+pub(super) const PROFILED: &str = "with a profile";
 
 impl Policy {
     /// The router's own decisions; the score is a probability.
     pub(super) fn router(scores: Vec<f64>, on: &[bool]) -> Policy {
         let on = on.iter().map(|on| f64::from(*on)).collect();
         Policy { name: ROUTER.to_owned(), probabilities: Some(scores.clone()), scores, on }
+    }
+
+    /// The same whatever the row.
+    pub(super) fn constant(name: impl Into<String>, rows: usize, on: f64, probability: f64) -> Policy {
+        Policy {
+            name: name.into(),
+            scores: vec![0.0; rows],
+            on: vec![on; rows],
+            probabilities: Some(vec![probability; rows]),
+        }
+    }
+
+    /// Knows every outcome: thinks where only thinking is right, the cheapest first.
+    pub(super) fn oracle(outcomes: &[ModeOutcome]) -> Policy {
+        let score = |outcome: &ModeOutcome| {
+            (outcome.think - outcome.direct) * 1e6 - (outcome.think_tokens - outcome.direct_tokens)
+        };
+        Policy {
+            name: "oracle".to_owned(),
+            scores: outcomes.iter().map(score).collect(),
+            on: outcomes.iter().map(|outcome| f64::from(outcome.needs())).collect(),
+            probabilities: None,
+        }
     }
 
     /// The router's line, the controls of the same share, then the peers that decided all of these rows.
@@ -63,19 +88,13 @@ impl Policy {
     ) -> Vec<Policy> {
         let count = rows.len();
         let share = router.on.iter().sum::<f64>() / count.max(1) as f64;
-        let constant = |name: String, on: f64, probability: f64| Policy {
-            name,
-            scores: vec![0.0; count],
-            on: vec![on; count],
-            probabilities: Some(vec![probability; count]),
-        };
         let shuffled = shuffled(&router, seed);
         let length = by_length(rows, share);
         let mut policies = vec![
             router,
-            constant(names[0].to_owned(), 0.0, 0.0),
-            constant(names[1].to_owned(), 1.0, 1.0),
-            constant("constant mix".to_owned(), share, base_rate),
+            Policy::constant(names[0], count, 0.0, 0.0),
+            Policy::constant(names[1], count, 1.0, 1.0),
+            Policy::constant("constant mix", count, share, base_rate),
             shuffled,
             length,
         ];

@@ -3,6 +3,7 @@
 use std::thread;
 
 use super::rows::{Row, Split, expects_thinking, split};
+use crate::calibration::Inputs;
 use crate::conversation::{Conversation, Mode};
 use crate::decide::{Decision, Snapshot, decide};
 
@@ -16,6 +17,8 @@ pub(super) struct Judgement {
     /// Probability that the weaker models fail.
     pub(super) strong: f64,
     pub(super) abstained: bool,
+    /// What a model's profile would look at.
+    pub(super) inputs: Inputs,
     /// The models' context left no room for thinking, so the mode is off whatever the score.
     pub(super) cramped: bool,
 }
@@ -40,6 +43,7 @@ impl From<&Decision> for Judgement {
             thinking: decision.thinking.probability,
             strong: decision.strong_probability,
             abstained: decision.abstained,
+            inputs: Inputs::of(decision),
             cramped: decision.notes.iter().any(|note| note.starts_with("budget clamped: 0 tokens")),
         }
     }

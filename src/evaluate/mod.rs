@@ -10,6 +10,7 @@ pub mod metrics;
 mod outcomes;
 mod parity;
 pub mod perturb;
+mod profiles;
 pub mod report;
 mod robustness;
 pub mod rows;
@@ -22,6 +23,7 @@ use std::path::Path;
 use serde_json::json;
 
 pub use bench::{EvaluateError, Settings};
+pub use profiles::{Resampling, held_out_table};
 
 use crate::conversation::Conversation;
 use crate::decide::{Snapshot, decide};

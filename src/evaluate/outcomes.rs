@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use super::bench::{Bench, EvaluateError, column};
-use super::controls::Policy;
+use super::controls::{PROFILED, Policy, ROUTER};
 use super::measured::Measured;
 use super::metrics::{ModeOutcome, Switching, Ties, View, area};
+use super::profiles;
 use super::report::{Cell, Table, Unit};
 use super::rows::Outcome;
 
@@ -25,7 +26,7 @@ pub(super) fn tables(bench: &Bench<'_>) -> Result<Vec<Table>, EvaluateError> {
     for (name, rows) in &sets {
         tables.push(Trial::of(bench, rows.clone(), own_outcomes(rows)?).table(bench, name));
     }
-    tables.push(by_model(bench, &sets));
+    tables.extend(by_model(bench, &sets));
     Ok(tables)
 }
 
@@ -39,7 +40,7 @@ struct Trial<'a> {
 impl<'a> Trial<'a> {
     fn of(bench: &Bench<'_>, rows: Vec<&'a Measured>, outcomes: Vec<ModeOutcome>) -> Self {
         let mut policies = bench.thinking_policies(&rows);
-        policies.push(oracle(&outcomes));
+        policies.push(Policy::oracle(&outcomes));
         Trial { rows, outcomes, policies }
     }
 
@@ -102,19 +103,6 @@ impl<'a> Trial<'a> {
     }
 }
 
-/// Knows every outcome: thinks where only thinking is right, the cheapest first.
-fn oracle(outcomes: &[ModeOutcome]) -> Policy {
-    let score = |outcome: &ModeOutcome| {
-        (outcome.think - outcome.direct) * 1e6 - (outcome.think_tokens - outcome.direct_tokens)
-    };
-    Policy {
-        name: "oracle".to_owned(),
-        scores: outcomes.iter().map(score).collect(),
-        on: outcomes.iter().map(|outcome| f64::from(outcome.needs())).collect(),
-        probabilities: None,
-    }
-}
-
 fn own_outcomes(rows: &[&Measured]) -> Result<Vec<ModeOutcome>, EvaluateError> {
     let think = column(rows, "think_correct", |row| row.row.modes.think_correct)?;
     let direct = column(rows, "nothink_correct", |row| row.row.modes.nothink_correct)?;
@@ -138,23 +126,29 @@ fn complete(outcome: &Outcome) -> Option<ModeOutcome> {
     })
 }
 
-/// The same decisions judged by what each model makes of them: whether thinking pays depends on the model too.
-fn by_model(bench: &Bench<'_>, sets: &[(&str, Vec<&Measured>)]) -> Table {
-    const AREAS: [&str; 4] = ["thinkgate", "shuffled", "length only", "oracle"];
-    const F1S: [&str; 7] =
-        ["thinkgate", "always off", "always on", "constant mix", "shuffled", "length only", "oracle"];
+/// The same decisions judged by what each model makes of them: whether thinking pays depends on the model too. Beside
+/// them, decisions by a profile of the model that was fitted on other rows.
+fn by_model(bench: &Bench<'_>, sets: &[(&str, Vec<&Measured>)]) -> [Table; 2] {
+    const AREAS: [&str; 5] = [ROUTER, PROFILED, "shuffled", "length only", "oracle"];
+    const F1S: [&str; 8] =
+        [ROUTER, PROFILED, "always off", "always on", "constant mix", "shuffled", "length only", "oracle"];
     let mut columns: Vec<String> =
         ["model", "set", "rows", "right without", "right with", "need it"].map(str::to_owned).into();
     columns.extend(AREAS.map(|name| format!("area, {name}")));
     columns.extend(F1S.map(|name| format!("F1, {name}")));
     let columns: Vec<&str> = columns.iter().map(String::as_str).collect();
-    let note = "The same decisions for every model. Where a model never gains, no area is to be won. Switching \
-                always or never, or by a coin, has area 0.";
+    let note = format!(
+        "The same decisions for every model. Where a model never gains, no area is to be won. Switching always or \
+         never, or by a coin, has area 0. {}",
+        profiles::NOTE
+    );
     let mut table = Table::new("Measured outcomes by model", note, &columns);
+    let mut bought = profiles::empty_table();
     let models: BTreeSet<&String> = sets[0].1.iter().flat_map(|row| row.row.mode_outcomes.keys()).collect();
     for model in models {
+        let of = |row: &&Measured| row.row.mode_outcomes.get(model).and_then(complete);
+        let profiled = profiles::Profiled::of(&sets[0].1, of);
         for (name, rows) in sets {
-            let of = |row: &&Measured| row.row.mode_outcomes.get(model).and_then(complete);
             let (rows, outcomes): (Vec<&Measured>, Vec<ModeOutcome>) =
                 rows.iter().filter_map(|row| of(row).map(|outcome| (*row, outcome))).unzip();
             let known = rows.iter().map(|row| &row.row.file).collect::<BTreeSet<_>>().len();
@@ -162,11 +156,13 @@ fn by_model(bench: &Bench<'_>, sets: &[(&str, Vec<&Measured>)]) -> Table {
             if rows.is_empty() || (*name == POOLED && known < 2) {
                 continue;
             }
-            let trial = Trial::of(bench, rows, outcomes);
+            let mut trial = Trial::of(bench, rows, outcomes);
+            trial.policies.extend(profiled.policy(&trial.rows));
             table.rows.push(trial.line(bench, [model, name], &AREAS, &F1S));
+            profiles::add_lines(&mut bought, [model, name], &trial.policies, &trial.outcomes, bench);
         }
     }
-    table
+    [table, bought]
 }
 
 impl Trial<'_> {
@@ -180,12 +176,14 @@ impl Trial<'_> {
             let of = |weights: &[f64]| self.switching(policy).view(weights).f1;
             bench.cell(self.rows.len(), Unit::Plain, of)
         };
+        // A model with too few rows has no profile.
+        let or_none = |cell: Option<Cell>| cell.unwrap_or(Cell::number(f64::NAN, Unit::Plain));
         let mut cells = names.map(Cell::text).to_vec();
         cells.push(Cell::Count(self.rows.len()));
         cells.extend([mean(|outcome| outcome.direct), mean(|outcome| outcome.think)]);
         cells.push(Cell::number(self.share(ModeOutcome::needs), Unit::Percent));
-        cells.extend(areas.iter().filter_map(|name| named(name)).map(|policy| self.area(bench, policy)));
-        cells.extend(f1s.iter().filter_map(|name| named(name)).map(f1));
+        cells.extend(areas.iter().map(|name| or_none(named(name).map(|policy| self.area(bench, policy)))));
+        cells.extend(f1s.iter().map(|name| or_none(named(name).map(f1))));
         cells
     }
 }

@@ -138,7 +138,15 @@ impl Table {
         Table { title: title.into(), note: note.into(), columns, rows: Vec::new() }
     }
 
-    fn markdown(&self, out: &mut String) {
+    /// The table under its heading.
+    #[must_use]
+    pub fn markdown(&self) -> String {
+        let mut out = String::new();
+        self.write(&mut out);
+        out
+    }
+
+    fn write(&self, out: &mut String) {
         let line = |out: &mut String, cells: &[String]| {
             let _ = writeln!(out, "| {} |", cells.join(" | "));
         };
@@ -185,7 +193,7 @@ impl Report {
                 let _ = writeln!(out, "- {note}");
             }
             for table in &section.tables {
-                table.markdown(&mut out);
+                table.write(&mut out);
             }
         }
         out

@@ -3,9 +3,11 @@
 //! The facts the last step of deciding needs; choosing itself is [`crate::decide`]'s.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use crate::calibration::Calibrated;
 use crate::conversation::Mode;
 
 /// Dense: every parameter works on every token. MoE: a gate wakes a few experts per token.
@@ -158,6 +160,9 @@ pub struct ModelProfile {
     pub skill: Option<Skill>,
     /// Money per million output tokens, where cost should be counted in money.
     pub price: Option<f64>,
+    /// What thinking buys and costs on it, where that was measured; absent: as the score says.
+    #[serde(skip)]
+    pub calibrated: Option<Arc<Calibrated>>,
 }
 
 /// How a kind of traffic wants undecided prompts treated.

@@ -4,6 +4,7 @@
 //! - `wishes`: precedence, quotation, negation and role.
 //! - `harness`: what client programs put around the words, and their own calls.
 //! - `context`: follow-ups, new topics, tool loops.
+//! - `profile`: what a measured profile of the model turns around, and what it leaves.
 //! - `properties`: what must hold for any text.
 //! - `robustness`: disguises, padding, smuggled directives.
 //! - `corpus`: shares on labelled public prompts, where the data lie beside the repository.
@@ -11,6 +12,7 @@
 mod context;
 mod corpus;
 mod harness;
+mod profile;
 mod properties;
 mod robustness;
 mod seed;

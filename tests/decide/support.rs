@@ -46,6 +46,7 @@ fn model(name: &str, architecture: Architecture, total: u64, active: u64, skill:
         vision: false,
         skill: Some(skill),
         price: None,
+        calibrated: None,
     }
 }
 

@@ -38,6 +38,9 @@ sha256 = "12"
 
 [log]
 format = "xml"
+
+[calibration]
+gain_per_1000_tokens = 2
 "#;
 
 #[test]
@@ -62,9 +65,16 @@ fn every_fault_is_reported_at_once_with_line_key_value_and_what_would_do() {
         "thinkgate.toml:29: limits.drain_ms: expected a whole number",
         "thinkgate.toml:32: keys[0].sha256: expected 64 hexadecimal digits",
         "thinkgate.toml:35: log.format: expected one of text, json, got \"xml\"",
+        "thinkgate.toml:38: calibration.gain_per_1000_tokens: expected a number from 0 to 1, got 2",
     ] {
         assert!(report.contains(line), "no {line:?} in\n{report}");
     }
+}
+
+#[test]
+fn a_gain_without_profiles_to_ask_it_of_is_a_fault() {
+    let error = parse("[calibration]\ngain_per_1000_tokens = 0.1\n").expect_err("no path").to_string();
+    assert!(error.contains("calibration.gain_per_1000_tokens: says nothing without path"), "{error}");
 }
 
 #[test]

@@ -112,6 +112,16 @@ fn all_tables_stand_beside_their_controls_in_both_forms() {
         }
     }
     assert_eq!(line(table(&report, "Measured outcomes, all three"), "oracle")["recall"]["value"], 1.0);
+    let by_model = &table(&report, "Measured outcomes by model")[0];
+    assert_eq!((&by_model["model"], &by_model["set"]), (&json!("m"), &json!("all three")));
+    for column in ["area, with a profile", "F1, with a profile"] {
+        assert!(by_model.get(column).is_some(), "{by_model}");
+    }
+    // The model is right with nine tokens of thinking and never without: what it is measured to gain is worth them.
+    let bought = table(&report, "What a profile of each model changes");
+    let profiled = bought.iter().find(|row| row["policy"] == "with a profile").expect("a line");
+    assert_eq!((profiled["thinks"].as_f64(), profiled["right"].as_f64()), (Some(1.0), Some(1.0)));
+    assert!(profiled["over thinkgate"]["low"].as_f64().is_some_and(|low| low > 0.0), "{profiled}");
     let markdown = std::fs::read_to_string(&page).expect("written");
     for words in
         ["Only rows that nothing was trained on", "### Decisions unchanged, Chinese", "| always off |"]

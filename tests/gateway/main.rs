@@ -4,6 +4,8 @@ mod support;
 
 /// Who may call.
 mod auth;
+/// Profiles of models, from rows to decisions.
+mod calibrate;
 /// A client that goes away stops the work behind its request.
 mod cancel;
 /// The command line: what is printed, and with which exit code a command ends.
