@@ -9,6 +9,7 @@ mod normalise;
 mod ranges;
 mod regions;
 mod tags;
+mod traditional;
 mod window;
 
 use std::ops::Range;
