@@ -35,13 +35,19 @@ pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
             inline += 1;
         }
     }
-    let bare = reading.whole().lines().filter(|line| line.len() < 400 && CODE_LINE.is_match(line)).count();
+    let bare = reading.whole().lines().filter(|line| line.len() < 400 && is_code(line)).count();
     signals.set(Signal::CodeFences, fences);
     signals.set(Signal::CodeInline, inline);
     // One line that looks like code is as likely a sentence.
     signals.set(Signal::CodeLines, if bare >= 2 { lines.max(bare) } else { lines });
     signals.set(Signal::CodeStackTrace, TRACE_LINE.find_iter(reading.whole()).count());
     signals.set(Signal::CodeDiff, DIFF_LINE.find_iter(reading.whole()).count());
+}
+
+/// All code has letters or brackets of ASCII, which most Chinese lines lack.
+fn is_code(line: &str) -> bool {
+    let coded = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b';' | b'=' | b'(');
+    line.bytes().any(coded) && CODE_LINE.is_match(line)
 }
 
 #[cfg(test)]

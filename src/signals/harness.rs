@@ -110,7 +110,8 @@ fn ordered(ask: &str) -> Option<Errand> {
     if any(&COMPACTION) && !any(&BUILDS) {
         return Some(Errand::Compaction);
     }
-    let chore = any(&PROGRAM) || ((any(&ORDER) || any(&TITLE)) && !any(&BUILDS));
+    let names = || ["title", "标题"].iter().any(|name| ask.contains(name)) && any(&TITLE);
+    let chore = any(&PROGRAM) || ((any(&ORDER) || names()) && !any(&BUILDS));
     chore.then_some(Errand::Chore)
 }
 

@@ -1,6 +1,7 @@
 //! Language of the ask, by script. Told by the letters used, so Latin-script languages other than English
 //! are taken for English.
 
+use super::length::beyond_ascii;
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
@@ -17,10 +18,11 @@ struct Scripts {
 
 impl Scripts {
     fn of(text: &str) -> Self {
-        let mut out = Scripts::default();
-        for c in text.chars() {
+        let letters = text.bytes().filter(u8::is_ascii_alphabetic).count();
+        let mut out = Scripts { latin: letters, ..Scripts::default() };
+        for c in beyond_ascii(text) {
             match c {
-                'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' => out.latin += 1,
+                '\u{c0}'..='\u{24f}' => out.latin += 1,
                 '\u{3040}'..='\u{30ff}' => out.kana += 1,
                 '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => out.han += 1,
                 '\u{ac00}'..='\u{d7af}' | '\u{1100}'..='\u{11ff}' => out.hangul += 1,

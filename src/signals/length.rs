@@ -4,18 +4,22 @@ use super::{Signal, Signals};
 use crate::reading::Reading;
 
 pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
-    signals.set(Signal::LengthTokens, estimated_tokens(reading.whole()));
-    signals.set(Signal::LengthAskTokens, estimated_tokens(reading.ask()));
-    signals.set(Signal::LengthLines, reading.whole().lines().count());
+    let (whole, ask) = (reading.whole(), reading.ask());
+    let tokens = estimated_tokens(whole);
+    signals.set(Signal::LengthTokens, tokens);
+    signals.set(Signal::LengthAskTokens, if ask == whole { tokens } else { estimated_tokens(ask) });
+    signals.set(Signal::LengthLines, whole.lines().count());
 }
 
 /// About four Latin letters, one digit, or 1.5 Chinese characters make a token of a Qwen vocabulary.
 pub(crate) fn estimated_tokens(text: &str) -> f32 {
-    let (mut latin, mut digits, mut han, mut other) = (0_usize, 0_usize, 0_usize, 0_usize);
-    for c in text.chars() {
+    let latin = text.bytes().filter(u8::is_ascii_alphabetic).count();
+    let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    let blank = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ');
+    let mark = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !blank(byte);
+    let (mut han, mut other) = (0_usize, text.bytes().filter(mark).count());
+    for c in beyond_ascii(text) {
         match c {
-            '0'..='9' => digits += 1,
-            'a'..='z' | 'A'..='Z' => latin += 1,
             c if c.is_whitespace() => {}
             '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => han += 1,
             _ => other += 1,
@@ -24,6 +28,12 @@ pub(crate) fn estimated_tokens(text: &str) -> f32 {
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let estimate = latin as f32 / 4.0 + digits as f32 + han as f32 / 1.5 + other as f32 / 1.5;
     estimate
+}
+
+/// The characters that are not ASCII, which most English texts have none of.
+pub(super) fn beyond_ascii(text: &str) -> impl Iterator<Item = char> {
+    let text = if text.is_ascii() { "" } else { text };
+    text.chars().filter(|c| !c.is_ascii())
 }
 
 #[cfg(test)]
