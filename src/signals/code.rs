@@ -8,9 +8,10 @@ use regex::Regex;
 use super::{Signal, Signals};
 use crate::reading::{Reading, RegionKind};
 
+// Borders are written out: Unicode ones are slow beside Chinese.
 static CODE_LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"^\s*(?:def \w+\s*\(|class \w+\s*[:({]|import [\w.*{]+(?: as \w+)?;?$|from \S+ import |#include|#define|(?:public|private|protected|static) [\w<>\[\]]+ \w+\s*[({=;]|int \w+|(?:const|let|var)(?: mut)? \w+\s*[:=]|func \w*\(|(?:pub )?fn \w+|impl |elif |else:|try:|except\b.*:|\} ?catch|package \w+;?$|select .+ from |insert into |create table |update \w+ set |<\?php|@\w+\(|\}|\{)|^\s+return\b",
+        r"^\s*(?:def \w+\s*\(|class \w+\s*[:({]|import [\w.*{]+(?: as \w+)?;?$|from \S+ import |#include|#define|(?:public|private|protected|static) [\w<>\[\]]+ \w+\s*[({=;]|int \w+|(?:const|let|var)(?: mut)? \w+\s*[:=]|func \w*\(|(?:pub )?fn \w+|impl |elif |else:|try:|except(?:\W.*)?:|\} ?catch|package \w+;?$|select .+ from |insert into |create table |update \w+ set |<\?php|@\w+\(|\}|\{)|^\s+return(?:\W|$)",
         r"|[;{}]\s*$|^\s*\w+(?:\.\w+)*\s*(?:=|\+=|-=|:=)\s*\S|^\s*\w+(?:\.\w+)*\([^)]*\)\s*;?\s*$|^\s*(?:for|while|if|with) .+:\s*$",
     ))
     .expect("constant")

@@ -1,5 +1,6 @@
 //! Length in estimated tokens and lines. An estimate: real tokenizers differ by a quarter either way.
 
+use super::characters::{count_ascii, count_ideographs, others};
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
@@ -13,27 +14,20 @@ pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
 
 /// About four Latin letters, one digit, or 1.5 Chinese characters make a token of a Qwen vocabulary.
 pub(crate) fn estimated_tokens(text: &str) -> f32 {
-    let latin = text.bytes().filter(u8::is_ascii_alphabetic).count();
-    let digits = text.bytes().filter(u8::is_ascii_digit).count();
-    let blank = |byte: &u8| matches!(byte, b'\t'..=b'\r' | b' ');
-    let mark = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !blank(byte);
-    let (mut han, mut other) = (0_usize, text.bytes().filter(mark).count());
-    for c in beyond_ascii(text) {
+    let latin = count_ascii(text, u8::is_ascii_alphabetic);
+    let digits = count_ascii(text, u8::is_ascii_digit);
+    let mark = |byte: &u8| !byte.is_ascii_alphanumeric() && !matches!(byte, b'\t'..=b'\r' | b' ');
+    let (mut han, mut other) = (count_ideographs(text), count_ascii(text, mark));
+    for c in others(text) {
         match c {
             c if c.is_whitespace() => {}
-            '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => han += 1,
+            '\u{3400}'..='\u{3fff}' | '\u{20000}'..='\u{3ffff}' => han += 1,
             _ => other += 1,
         }
     }
     #[expect(clippy::cast_precision_loss, reason = "an estimate")]
     let estimate = latin as f32 / 4.0 + digits as f32 + han as f32 / 1.5 + other as f32 / 1.5;
     estimate
-}
-
-/// The characters that are not ASCII, which most English texts have none of.
-pub(super) fn beyond_ascii(text: &str) -> impl Iterator<Item = char> {
-    let text = if text.is_ascii() { "" } else { text };
-    text.chars().filter(|c| !c.is_ascii())
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
-use super::length::beyond_ascii;
+use super::characters::others;
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
@@ -29,20 +29,35 @@ const LONGEST_FORMULA: usize = 300;
 
 pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
     let text = reading.ask();
-    let numbers = count_numbers(text);
+    let held = Held::of(text);
+    let numbers = if held.any("0123456789") { count_numbers(text) } else { 0 };
     signals.set(Signal::MathNumbers, numbers);
-    signals.set(Signal::MathSymbols, beyond_ascii(text).filter(|c| is_symbol(*c)).count());
-    // The patterns run only where a character they cannot do without occurs.
-    let count = |pattern: &Regex, needed: &[char]| {
-        if text.contains(needed) { pattern.find_iter(text).count() } else { 0 }
-    };
-    signals.set(Signal::MathLatex, count_latex(text));
-    signals.set(Signal::MathOperators, count(&OPERATOR, &['+', '*', '/', '^', '×', '÷', '·', '%', '-', '−']));
-    signals.set(Signal::MathEquations, count_equations(text));
-    signals.set(
-        Signal::MathSums,
-        if numbers >= 2 { count(&SUM, &['+', '*', '/', '×', '÷', '−', 'x', '-']) } else { 0 },
-    );
+    signals.set(Signal::MathSymbols, others(text).filter(|c| is_symbol(*c)).count());
+    // The patterns run only where a character they cannot do without may occur.
+    let count =
+        |pattern: &Regex, needed: &str| if held.any(needed) { pattern.find_iter(text).count() } else { 0 };
+    signals.set(Signal::MathLatex, if held.any("\\$") { count_latex(text) } else { 0 });
+    signals.set(Signal::MathOperators, count(&OPERATOR, "+*/^×÷·%-−"));
+    let relates = held.any("=<>\\≤≥≠");
+    signals.set(Signal::MathEquations, if relates { count_equations(text) } else { 0 });
+    signals.set(Signal::MathSums, if numbers >= 2 { count(&SUM, "+*/×÷−x-") } else { 0 });
+}
+
+/// Which bytes a text has.
+struct Held([bool; 256]);
+
+impl Held {
+    fn of(text: &str) -> Self {
+        let mut held = [false; 256];
+        text.bytes().for_each(|byte| held[usize::from(byte)] = true);
+        Held(held)
+    }
+
+    /// Whether one of these characters may occur, by its first byte.
+    fn any(&self, needed: &str) -> bool {
+        let mut firsts = needed.bytes().filter(|byte| !(0x80..0xc0).contains(byte));
+        firsts.any(|byte| self.0[usize::from(byte)])
+    }
 }
 
 /// LaTeX commands and formulas between dollars, one after the other.
@@ -70,9 +85,6 @@ fn formula_length(text: &str) -> Option<usize> {
 /// whole text the pattern's bounded repeat would cost more than everything else here.
 fn count_equations(text: &str) -> usize {
     const RELATIONS: [char; 7] = ['=', '≤', '≥', '<', '>', '≠', '\\'];
-    if !text.contains(RELATIONS) {
-        return 0;
-    }
     let may_be_part = |c: char| {
         c.is_ascii_alphanumeric()
             || matches!(
