@@ -305,7 +305,8 @@ fn headed_documents(text: &str, regions: &mut Vec<Region>) {
     let mut at = 0;
     for line in text.split_inclusive('\n') {
         // Every heading has one of these marks.
-        let headings = line.contains([':', '#', '【']).then(|| HEADING.captures_iter(line));
+        let marked = memchr::memchr2(b':', b'#', line.as_bytes()).is_some() || line.contains('【');
+        let headings = marked.then(|| HEADING.captures_iter(line));
         for found in headings.into_iter().flatten() {
             let whole = found.get(0).expect("group 0 is the match");
             if let Some(start) = open.take() {
