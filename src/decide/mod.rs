@@ -14,13 +14,13 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use decision::*;
-pub(crate) use wishes::{read, states_a_wish};
+pub(crate) use wishes::read;
 
 use crate::classifier::Classifier;
 use crate::conversation::{Asks, Conversation, Mode, Origin, Role, Wish};
 use crate::policy::{Effort, Policy, Preset};
 use crate::reading::Reading;
-use crate::rules::{Directive, RuleSet};
+use crate::rules::{Directive, Effect, Placed, Rule, RuleSet, Sight};
 use crate::signals::{Errand, errand, language_of, order_in_system};
 use score::Assessment;
 
@@ -111,9 +111,23 @@ const EARLIER_TURNS: usize = 2;
 pub(crate) struct Turn<'r> {
     /// Index in the conversation.
     index: usize,
-    reading: Reading,
+    pub(crate) reading: Reading,
+    /// Where rules may match in the whole of it.
+    sight: Sight<'r>,
     /// The directives it states.
     stated: Vec<Directive<'r>>,
+}
+
+impl Turn<'_> {
+    pub(crate) fn placed(&self) -> Placed<'_> {
+        Placed { message: self.index, reading: &self.reading, sight: &self.sight }
+    }
+
+    /// Whether this one directive rule states its wish here; what the packs' examples are checked with.
+    pub(crate) fn states(&self, rule: &Rule) -> bool {
+        let Effect::Asks { mode, .. } = rule.effect else { return false };
+        self.stated.iter().any(|directive| directive.rule.id == rule.id && directive.asks == mode)
+    }
 }
 
 /// The messages that deciding reads, each prepared once.
@@ -129,11 +143,11 @@ impl<'r> Readings<'r> {
     fn of(conversation: &Conversation<'_>, rules: &'r RuleSet) -> Self {
         let messages = &conversation.messages;
         let read = |index: usize| {
-            let (reading, mut stated) = wishes::read(rules, &messages[index].text);
+            let mut turn = wishes::read(rules, index, &messages[index].text);
             if matches!(messages[index].role, Role::Tool | Role::Assistant) {
-                stated.clear();
+                turn.stated.clear();
             }
-            Turn { index, reading, stated }
+            turn
         };
         let with_role = |role: Role| (0..messages.len()).filter(move |index| messages[*index].role == role);
         // A request may end in something no person wrote; then its last message is what there is to judge.
@@ -145,7 +159,7 @@ impl<'r> Readings<'r> {
             .take(EARLIER_TURNS);
         let mut turns: Vec<Turn<'r>> = last.into_iter().chain(earlier).map(read).collect();
         if turns.is_empty() {
-            turns.push(Turn { index: 0, reading: Reading::of(""), stated: Vec::new() });
+            turns.push(wishes::read(rules, 0, ""));
         }
         let system = with_role(Role::System).filter(|index| Some(*index) != last).map(read).collect();
         let errand = errand(conversation, &turns[0].reading);

@@ -56,9 +56,9 @@ fn assess_turn(
     let rules = &snapshot.rules;
     let turn = &readings.turns[at];
     let signals = signals::extract(conversation, turn.index, &turn.reading);
-    let system: Vec<Placed<'_>> = readings.system.iter().map(placed).collect();
-    let history: Vec<Placed<'_>> = readings.turns[at + 1..].iter().map(placed).collect();
-    let scene = Scene { last: placed(turn), signals: &signals, system: &system, history: &history };
+    let system: Vec<Placed<'_>> = readings.system.iter().map(Turn::placed).collect();
+    let history: Vec<Placed<'_>> = readings.turns[at + 1..].iter().map(Turn::placed).collect();
+    let scene = Scene { last: turn.placed(), signals: &signals, system: &system, history: &history };
     let follows = before.filter(|_| signals.get(Signal::ConversationFollowUp) > 0.0);
     let trained = snapshot.classifier.as_ref().map(|classifier| {
         let trained = Trained::of(classifier, turn, &signals);
@@ -70,10 +70,6 @@ fn assess_turn(
         assessment.inherit(before, history.first().map(|placed| placed.message), rules.strengths());
     }
     assessment
-}
-
-fn placed<'a>(turn: &'a Turn<'_>) -> Placed<'a> {
-    Placed { message: turn.index, reading: &turn.reading }
 }
 
 fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<'_>>) -> Assessment {

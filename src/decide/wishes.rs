@@ -58,18 +58,19 @@ fn to_wish(directive: &Directive<'_>, turn: &Turn<'_>) -> Wish {
     }
 }
 
-/// Prepares a text: its directives are found, and are no part of what is asked.
-pub(crate) fn read<'r>(rules: &'r RuleSet, text: &str) -> (Reading, Vec<Directive<'r>>) {
+/// Prepares a message: its directives are found, and are no part of what is asked.
+pub(crate) fn read<'r>(rules: &'r RuleSet, index: usize, text: &str) -> Turn<'r> {
     let mut reading = Reading::of(text);
-    let stated = stated(rules, &reading);
+    let sight = rules.look(reading.whole());
+    let stated = stated(rules.directives(&reading, &sight), &reading);
     reading.leave_out(stated.iter().map(|directive| directive.range.clone()));
-    (reading, stated)
+    Turn { index, reading, sight, stated }
 }
 
 /// Directives that are meant, with negation applied, in order of position.
-fn stated<'r>(rules: &'r RuleSet, reading: &Reading) -> Vec<Directive<'r>> {
+fn stated<'r>(found: Vec<Directive<'r>>, reading: &Reading) -> Vec<Directive<'r>> {
     let mut out: Vec<Directive<'r>> = Vec::new();
-    for mut directive in rules.directives(reading) {
+    for mut directive in found {
         if !is_meant(&directive, reading) {
             continue;
         }
@@ -87,12 +88,6 @@ fn stated<'r>(rules: &'r RuleSet, reading: &Reading) -> Vec<Directive<'r>> {
         }
     }
     out
-}
-
-/// Whether this one directive rule states a wish in a text; what the packs' examples are checked with.
-pub(crate) fn states_a_wish(rules: &RuleSet, rule: &Rule, reading: &Reading) -> bool {
-    let Effect::Asks { mode, .. } = rule.effect else { return false };
-    stated(rules, reading).iter().any(|directive| directive.rule.id == rule.id && directive.asks == mode)
 }
 
 fn is_lasting(rule: &Rule) -> bool {

@@ -9,6 +9,7 @@ mod normalise;
 mod ranges;
 mod regions;
 mod tags;
+mod traditional;
 mod window;
 
 use std::ops::Range;
@@ -29,7 +30,7 @@ pub struct Reading {
 
 impl Reading {
     /// Normalises `text`, leaves out what a client program put around the person's words, finds the regions and
-    /// blanks what is not the ask. Long texts are read through a window (`window.rs`), so the cost is bounded.
+    /// blanks what is not the ask. Of long texts the ends are kept (`window.rs`), so the cost is bounded.
     #[must_use]
     pub fn of(text: &str) -> Self {
         let everything = Normalised::of(text, &window::windows(text));
@@ -45,6 +46,21 @@ impl Reading {
             regions.insert(0, Region { kind: RegionKind::Document, range: 0..whole.text.len() });
         }
         let blanked = not_the_ask(&whole.text, &regions);
+        if whole.text.len() > window::LONGEST {
+            return Reading::cut_down(&whole, &regions, &blanked, wrapped);
+        }
+        let ask = blank(whole.text.clone(), &blanked);
+        Reading { whole, regions, ask, blanked, wrapped }
+    }
+
+    /// The ends of a long text and of what is asked in it.
+    fn cut_down(whole: &Normalised, regions: &[Region], blanked: &[Range<usize>], wrapped: bool) -> Self {
+        let kept = window::ends(&whole.text, blanked);
+        let placed = |range: &Range<usize>| ranges::after_keeping(&kept, range);
+        let region = |region: &Region| Some(Region { kind: region.kind, range: placed(&region.range)? });
+        let regions = regions.iter().filter_map(region).collect();
+        let blanked: Vec<Range<usize>> = blanked.iter().filter_map(placed).collect();
+        let whole = whole.keep(&kept);
         let ask = blank(whole.text.clone(), &blanked);
         Reading { whole, regions, ask, blanked, wrapped }
     }

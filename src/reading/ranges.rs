@@ -40,6 +40,22 @@ pub(super) fn holds(ranges: &[Range<usize>], at: usize) -> bool {
     ranges.get(ranges.partition_point(|range| range.end <= at)).is_some_and(|range| range.start <= at)
 }
 
+/// Where `range` stands once only `kept`, in order and disjoint, is left, joined by one byte; none where nothing
+/// of it is left.
+pub(super) fn after_keeping(kept: &[Range<usize>], range: &Range<usize>) -> Option<Range<usize>> {
+    let mut base = 0;
+    let mut placed: Option<Range<usize>> = None;
+    for part in kept {
+        let (start, end) = (range.start.max(part.start), range.end.min(part.end));
+        if start < end {
+            let start = placed.map_or(base + start - part.start, |placed| placed.start);
+            placed = Some(start..base + end - part.start);
+        }
+        base += part.len() + 1;
+    }
+    placed
+}
+
 /// The ranges that show something, without the blanks at their ends.
 pub(super) fn visible_only(text: &str, ranges: Vec<Range<usize>>) -> Vec<Range<usize>> {
     ranges
@@ -63,6 +79,8 @@ mod tests {
         assert_eq!(without(&[0..10], vec![6..7, 2..4, 3..5]), [0..2, 5..6, 7..10]);
         assert_eq!(without(&[0..3, 5..9], vec![2..6]), [0..2, 6..9]);
         assert!(without(&[0..3], vec![0..3]).is_empty());
+        assert_eq!(after_keeping(&[2..4, 6..9], &(3..8)), Some(1..5));
+        assert_eq!(after_keeping(&[2..4, 6..9], &(4..6)), None);
         assert_eq!(visible_only(" a  b ", vec![0..3, 2..4, 4..6]), [1..2, 4..5]);
     }
 }

@@ -84,6 +84,9 @@ fn fence_of(line: &str) -> Option<&str> {
 
 /// Between single backticks within one line.
 fn inline_code(text: &str, regions: &mut Vec<Region>) {
+    if !text.contains('`') {
+        return;
+    }
     let mut open: Option<usize> = None;
     for (at, byte) in text.bytes().enumerate() {
         match (byte, open) {
@@ -120,10 +123,12 @@ const LONGEST_QUOTATION: usize = 2000;
 /// Pairs of quotation marks within one paragraph.
 fn quotations(text: &str, regions: &mut Vec<Region>) {
     let mut open: Vec<(usize, char)> = Vec::new();
-    let mut previous = ' ';
-    let mut chars = text.char_indices().peekable();
-    while let Some((at, c)) = chars.next() {
-        let next = chars.peek().map_or(' ', |(_, next)| *next);
+    // First bytes of quotation marks; most of a text is passed over by these alone.
+    let may_be_mark = |byte: u8| matches!(byte, b'"' | b'\'' | b'\n' | 0xc2 | 0xe2 | 0xe3);
+    for (at, _) in text.bytes().enumerate().filter(|(_, byte)| may_be_mark(*byte)) {
+        let mut chars = text[at..].chars();
+        let c = chars.next().expect("these bytes start a character");
+        let next = chars.next().unwrap_or(' ');
         let closes = open.last().is_some_and(|(_, closer)| *closer == c);
         if c == '\n' && next == '\n' {
             open.clear();
@@ -132,14 +137,13 @@ fn quotations(text: &str, regions: &mut Vec<Region>) {
             if at - start <= LONGEST_QUOTATION {
                 regions.push(Region { kind: RegionKind::Quote, range: start..at + c.len_utf8() });
             }
-        } else if let Some(closer) = closer_of(c, previous, next) {
+        } else if let Some(closer) = closer_of(c, || text[..at].chars().next_back().unwrap_or(' '), next) {
             open.push((at, closer));
         }
-        previous = c;
     }
 }
 
-fn closer_of(c: char, previous: char, next: char) -> Option<char> {
+fn closer_of(c: char, previous: impl Fn() -> char, next: char) -> Option<char> {
     match c {
         '“' => Some('”'),
         '‘' => Some('’'),
@@ -150,7 +154,7 @@ fn closer_of(c: char, previous: char, next: char) -> Option<char> {
         '«' => Some('»'),
         '"' if !next.is_whitespace() => Some('"'),
         // An apostrophe follows a letter; inches and feet follow a digit.
-        '\'' if !previous.is_alphanumeric() && !next.is_whitespace() => Some('\''),
+        '\'' if !previous().is_alphanumeric() && !next.is_whitespace() => Some('\''),
         _ => None,
     }
 }
@@ -298,15 +302,22 @@ const DOCUMENT_HEADINGS: &[&str] = &[
 /// A heading that names background opens a document, which the next heading of any name closes.
 fn headed_documents(text: &str, regions: &mut Vec<Region>) {
     let mut open: Option<usize> = None;
-    for found in HEADING.captures_iter(text) {
-        let whole = found.get(0).expect("group 0 is the match");
-        if let Some(start) = open.take() {
-            regions.push(Region { kind: RegionKind::Document, range: start..whole.start() });
+    let mut at = 0;
+    for line in text.split_inclusive('\n') {
+        // Every heading has one of these marks.
+        let marked = memchr::memchr2(b':', b'#', line.as_bytes()).is_some() || line.contains('【');
+        let headings = marked.then(|| HEADING.captures_iter(line));
+        for found in headings.into_iter().flatten() {
+            let whole = found.get(0).expect("group 0 is the match");
+            if let Some(start) = open.take() {
+                regions.push(Region { kind: RegionKind::Document, range: start..at + whole.start() });
+            }
+            let name = (1..=4).find_map(|group| found.get(group)).map_or("", |name| name.as_str().trim());
+            if DOCUMENT_HEADINGS.contains(&name) {
+                open = Some(at + whole.end());
+            }
         }
-        let name = (1..=4).find_map(|group| found.get(group)).map_or("", |name| name.as_str().trim());
-        if DOCUMENT_HEADINGS.contains(&name) {
-            open = Some(whole.end());
-        }
+        at += line.len();
     }
     if let Some(start) = open {
         // A document that runs to the end holds the question too; blanking it would hide the ask.
@@ -345,9 +356,21 @@ static WORK_ON: LazyLock<Regex> = LazyLock::new(|| {
     .expect("a constant pattern")
 });
 
+/// What every such instruction says, for a quick look: the full pattern's Unicode borders are slow.
+static VERB: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(concat!(
+        r"translate|rewrite|rephrase|reword|paraphrase|summari[sz]e|proofread|polish|shorten|correct the",
+        r"|fix the grammar|classify the|extract|transcribe|reformat|convert the following",
+        r"|翻译|译成|译为|改写|润色|总结|概括|归纳|摘要|缩写|扩写|校对|纠正|改错|续写|仿写|提取|分类",
+    ))
+    .expect("a constant pattern")
+});
+
 fn payload(text: &str, regions: &mut Vec<Region>) {
-    let Some(found) = WORK_ON.find(text) else { return };
-    if !inside(regions, found.end() - 1) && found.end() < text.len() {
-        regions.push(Region { kind: RegionKind::Payload, range: found.end()..text.len() });
+    // Nothing in the instruction crosses a colon or a line break, so it can only end at the first.
+    let Some(end) = text.find([':', '\n']).map(|at| at + 1).filter(|end| *end < text.len()) else { return };
+    let instructs = || VERB.is_match(&text[..end]) && WORK_ON.is_match(&text[..end]);
+    if !inside(regions, end - 1) && instructs() {
+        regions.push(Region { kind: RegionKind::Payload, range: end..text.len() });
     }
 }

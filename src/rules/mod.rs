@@ -7,8 +7,11 @@
 mod builtin;
 mod case;
 mod condition;
+mod demands;
+mod index;
 mod matcher;
 mod pack;
+mod pattern;
 mod strengths;
 
 use std::collections::HashMap;
@@ -17,13 +20,15 @@ use std::path::{Path, PathBuf};
 
 pub use case::{Case, CaseOutcome, Expectation};
 pub use condition::Condition;
+pub use matcher::Sight;
 pub use pack::{Effect, Example, Rule, Stage, Where};
+pub use pattern::Pattern;
 pub use strengths::{ScoreNumbers, Strength, Strengths};
 
 use crate::conversation::Mode;
 use crate::reading::Reading;
 use crate::signals::Signals;
-use matcher::Matcher;
+use matcher::{Builder, Matcher, Parts};
 
 /// Something wrong in a rule file, in its author's words.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +82,8 @@ pub struct Placed<'a> {
     pub message: usize,
     /// The message, ready for matching.
     pub reading: &'a Reading,
+    /// What [`RuleSet::look`] saw in the whole of it.
+    pub sight: &'a Sight<'a>,
 }
 
 /// What rules look at.
@@ -98,11 +105,12 @@ pub struct RuleSet {
     rules: Vec<Rule>,
     strengths: Strengths,
     cases: Vec<Case>,
-    ask: Matcher,
-    whole: Matcher,
-    system: Matcher,
-    history: Matcher,
-    directives: Matcher,
+    matcher: Matcher,
+    ask: Vec<Parts>,
+    whole: Vec<Parts>,
+    system: Vec<Parts>,
+    history: Vec<Parts>,
+    directives: Vec<Parts>,
     version: String,
 }
 
@@ -140,17 +148,19 @@ impl RuleSet {
             }
         }
         refuse_duplicates(&rules, &mut faults);
-        let of = |place: Where| {
-            Matcher::new(
-                rules.iter().enumerate().filter(move |(_, rule)| rule.place == place && !rule.is_directive()),
-            )
+        let mut builder = Builder::default();
+        let mut those = |belongs: &dyn Fn(&Rule) -> bool| -> Vec<Parts> {
+            let active = rules.iter().enumerate().filter(|(_, rule)| rule.stage != Stage::Retired);
+            active.filter(|(_, rule)| belongs(rule)).map(|(index, rule)| builder.add(index, rule)).collect()
         };
+        let mut of = |place: Where| those(&|rule| rule.place == place && !rule.is_directive());
         let set = RuleSet {
             ask: of(Where::Ask),
             whole: of(Where::Message),
             system: of(Where::System),
             history: of(Where::History),
-            directives: Matcher::new(rules.iter().enumerate().filter(|(_, rule)| rule.is_directive())),
+            directives: those(&Rule::is_directive),
+            matcher: builder.build(),
             version: version_of(sources),
             strengths,
             cases,
@@ -162,25 +172,35 @@ impl RuleSet {
         if faults.is_empty() { Ok(set) } else { Err(faults) }
     }
 
+    /// Looks over a text once, for [`RuleSet::directives`] and [`RuleSet::evaluate`].
+    #[must_use]
+    pub fn look(&self, text: &str) -> Sight<'_> {
+        self.matcher.look(text)
+    }
+
     /// Every rule that fires, in file order. Retired rules never fire; shadow rules are marked as such.
     #[must_use]
     pub fn evaluate(&self, scene: &Scene<'_>) -> Vec<Match<'_>> {
-        let last = scene.last;
         let mut found: Vec<(usize, Match<'_>)> = Vec::new();
-        let mut run = |matcher: &Matcher, text: &str, placed: Placed<'_>| {
-            matcher.fired(text, &self.rules, scene.signals, |index, range| {
+        let mut run = |list: &[Parts], sight: &Sight<'_>, text: &str, placed: &Placed<'_>| {
+            sight.fired(text, list, &self.rules, scene.signals, |index, range| {
                 let span = range.map(|range| placed.reading.original_span(&range));
                 found.push((index, Match { rule: &self.rules[index], message: placed.message, span }));
             });
         };
-        run(&self.ask, last.reading.ask(), last);
-        run(&self.whole, last.reading.whole(), last);
-        for placed in scene.system {
-            run(&self.system, placed.reading.ask(), *placed);
-        }
-        for placed in scene.history {
-            run(&self.history, placed.reading.ask(), *placed);
-        }
+        run(&self.whole, scene.last.sight, scene.last.reading.whole(), &scene.last);
+        let mut on_ask = |list: &[Parts], placed: &Placed<'_>| {
+            let (ask, whole) = (placed.reading.ask(), placed.reading.whole());
+            if list.is_empty() {
+            } else if ask == whole {
+                run(list, placed.sight, whole, placed);
+            } else {
+                run(list, &self.look(ask), ask, placed);
+            }
+        };
+        on_ask(&self.ask, &scene.last);
+        scene.system.iter().for_each(|placed| on_ask(&self.system, placed));
+        scene.history.iter().for_each(|placed| on_ask(&self.history, placed));
         found.sort_by_key(|(index, _)| *index);
         // A rule speaks once, however many messages it fires on.
         found.dedup_by_key(|(index, _)| *index);
@@ -189,9 +209,9 @@ impl RuleSet {
 
     /// Every directive in the whole text, in order of position; the caller weighs quotation and negation.
     #[must_use]
-    pub fn directives<'r>(&'r self, reading: &Reading) -> Vec<Directive<'r>> {
+    pub fn directives<'r>(&'r self, reading: &Reading, sight: &Sight<'_>) -> Vec<Directive<'r>> {
         let mut found = Vec::new();
-        self.directives.each_match(reading.whole(), |index, range| {
+        sight.each_match(reading.whole(), &self.directives, |index, range| {
             let rule = &self.rules[index];
             if let Effect::Asks { mode, .. } = rule.effect {
                 found.push(Directive { rule, asks: mode, range });

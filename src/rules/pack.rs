@@ -1,17 +1,15 @@
 //! From a pack's TOML to checked rules. Messages quote file, rule and key.
 
-use regex::{Regex, RegexBuilder};
 use serde::Deserialize;
 
+use super::pattern::Pattern;
 use super::{Condition, Fault, Placed, RuleSet, Scene, Source, Strength, tables};
 use crate::conversation::{Conversation, Message, Mode, Role};
-use crate::decide::TaskLabel;
-use crate::reading::Reading;
+use crate::decide::{TaskLabel, Turn};
 use crate::signals;
 
 /// Longer patterns are lists that belong in several.
 const LONGEST_PATTERN: usize = 2048;
-const REGEX_SIZE: usize = 1 << 20;
 
 /// How far a rule has come.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -78,11 +76,11 @@ pub struct Rule {
     /// Which text it looks at.
     pub place: Where,
     /// One of these must match …
-    pub any: Vec<Regex>,
+    pub any: Vec<Pattern>,
     /// … and all of these …
-    pub all: Vec<Regex>,
+    pub all: Vec<Pattern>,
     /// … and none of these …
-    pub unless: Vec<Regex>,
+    pub unless: Vec<Pattern>,
     /// … and these must hold.
     pub signal: Vec<Condition>,
     /// What it then says.
@@ -315,7 +313,7 @@ fn conditions(raw: &OneOrMany, own: &mut Vec<String>) -> Vec<Condition> {
 
 /// Texts are normalised before matching: lower case, half width, simplified. A pattern that expects otherwise
 /// could never match.
-fn compile(key: &str, patterns: &[String], own: &mut Vec<String>) -> Vec<Regex> {
+fn compile(key: &str, patterns: &[String], own: &mut Vec<String>) -> Vec<Pattern> {
     let mut out = Vec::new();
     for pattern in patterns {
         if pattern.len() > LONGEST_PATTERN {
@@ -326,16 +324,11 @@ fn compile(key: &str, patterns: &[String], own: &mut Vec<String>) -> Vec<Regex> 
             own.push(format!("{key} = {pattern:?}: {c:?} never occurs in normalised text (lower case, half width, simplified characters)"));
             continue;
         }
-        match RegexBuilder::new(&ascii_borders(pattern))
-            .size_limit(REGEX_SIZE)
-            .nest_limit(50)
-            .multi_line(true)
-            .build()
-        {
-            Ok(regex) if regex.is_match("") => {
+        match Pattern::new(pattern) {
+            Ok(compiled) if compiled.matches_nothing() => {
                 own.push(format!("{key} = {pattern:?}: matches the empty text"));
             }
-            Ok(regex) => out.push(regex),
+            Ok(compiled) => out.push(compiled),
             Err(error) => own.push(format!("{key} = {pattern:?}: {error}")),
         }
     }
@@ -360,24 +353,6 @@ fn unmatchable(pattern: &str) -> Option<char> {
     None
 }
 
-/// `\b` between a Chinese and a Latin character must hold ("请prove一下"), so word borders are ASCII ones.
-fn ascii_borders(pattern: &str) -> String {
-    let mut out = String::with_capacity(pattern.len());
-    let mut chars = pattern.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        match chars.next() {
-            Some('b') => out.push_str(r"(?-u:\b)"),
-            Some(other) => out.extend(['\\', other]),
-            None => out.push('\\'),
-        }
-    }
-    out
-}
-
 /// Every rule fires on each of its `matches` and on none of its `ignores`.
 pub(super) fn check_examples(set: &RuleSet, faults: &mut Vec<Fault>) {
     for rule in set.rules().iter().filter(|rule| rule.stage != Stage::Retired) {
@@ -392,21 +367,20 @@ pub(super) fn check_examples(set: &RuleSet, faults: &mut Vec<Fault>) {
 
 fn fires(set: &RuleSet, rule: &Rule, example: &Example) -> bool {
     let conversation = staged(rule.place, example.turns());
-    let readings: Vec<Reading> =
-        conversation.messages.iter().map(|message| crate::decide::read(set, &message.text).0).collect();
-    let Some((last, before)) = readings.split_last() else { return false };
+    let messages = conversation.messages.iter().enumerate();
+    let turns: Vec<Turn<'_>> =
+        messages.map(|(index, message)| crate::decide::read(set, index, &message.text)).collect();
+    let Some((last, before)) = turns.split_last() else { return false };
     if rule.is_directive() {
-        return crate::decide::states_a_wish(set, rule, last);
+        return last.states(rule);
     }
-    let signals = signals::extract(&conversation, before.len(), last);
-    let mut placed: Vec<Placed<'_>> =
-        before.iter().enumerate().map(|(message, reading)| Placed { message, reading }).collect();
+    let signals = signals::extract(&conversation, before.len(), &last.reading);
+    let mut placed: Vec<Placed<'_>> = before.iter().map(Turn::placed).collect();
     placed.reverse();
     let none: &[Placed<'_>] = &[];
     let (system, history) =
         if rule.place == Where::System { (placed.as_slice(), none) } else { (none, placed.as_slice()) };
-    let scene =
-        Scene { last: Placed { message: before.len(), reading: last }, signals: &signals, system, history };
+    let scene = Scene { last: last.placed(), signals: &signals, system, history };
     set.evaluate(&scene).iter().any(|found| found.rule.id == rule.id)
 }
 

@@ -8,9 +8,10 @@ use regex::Regex;
 use super::{Signal, Signals};
 use crate::reading::{Reading, RegionKind};
 
+// Borders are written out: Unicode ones are slow beside Chinese.
 static CODE_LINE: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(concat!(
-        r"^\s*(?:def \w+\s*\(|class \w+\s*[:({]|import [\w.*{]+(?: as \w+)?;?$|from \S+ import |#include|#define|(?:public|private|protected|static) [\w<>\[\]]+ \w+\s*[({=;]|int \w+|(?:const|let|var)(?: mut)? \w+\s*[:=]|func \w*\(|(?:pub )?fn \w+|impl |elif |else:|try:|except\b.*:|\} ?catch|package \w+;?$|select .+ from |insert into |create table |update \w+ set |<\?php|@\w+\(|\}|\{)|^\s+return\b",
+        r"^\s*(?:def \w+\s*\(|class \w+\s*[:({]|import [\w.*{]+(?: as \w+)?;?$|from \S+ import |#include|#define|(?:public|private|protected|static) [\w<>\[\]]+ \w+\s*[({=;]|int \w+|(?:const|let|var)(?: mut)? \w+\s*[:=]|func \w*\(|(?:pub )?fn \w+|impl |elif |else:|try:|except(?:\W.*)?:|\} ?catch|package \w+;?$|select .+ from |insert into |create table |update \w+ set |<\?php|@\w+\(|\}|\{)|^\s+return(?:\W|$)",
         r"|[;{}]\s*$|^\s*\w+(?:\.\w+)*\s*(?:=|\+=|-=|:=)\s*\S|^\s*\w+(?:\.\w+)*\([^)]*\)\s*;?\s*$|^\s*(?:for|while|if|with) .+:\s*$",
     ))
     .expect("constant")
@@ -35,13 +36,19 @@ pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
             inline += 1;
         }
     }
-    let bare = reading.whole().lines().filter(|line| line.len() < 400 && CODE_LINE.is_match(line)).count();
+    let bare = reading.whole().lines().filter(|line| line.len() < 400 && is_code(line)).count();
     signals.set(Signal::CodeFences, fences);
     signals.set(Signal::CodeInline, inline);
     // One line that looks like code is as likely a sentence.
     signals.set(Signal::CodeLines, if bare >= 2 { lines.max(bare) } else { lines });
     signals.set(Signal::CodeStackTrace, TRACE_LINE.find_iter(reading.whole()).count());
     signals.set(Signal::CodeDiff, DIFF_LINE.find_iter(reading.whole()).count());
+}
+
+/// All code has letters or brackets of ASCII, which most Chinese lines lack.
+fn is_code(line: &str) -> bool {
+    let coded = |byte: u8| byte.is_ascii_lowercase() || matches!(byte, b'{' | b'}' | b';' | b'=' | b'(');
+    line.bytes().any(coded) && CODE_LINE.is_match(line)
 }
 
 #[cfg(test)]

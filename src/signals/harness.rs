@@ -18,7 +18,6 @@ static ORDER: LazyLock<Regex> = LazyLock::new(|| {
         r"|(?:为|给|根据)[^\n]{0,20}(?:对话|会话|聊天)[^\n]{0,30}(?:标题|标签|摘要|追问|后续问题)",
         r"|生成[^\n]{0,20}(?:标题|标签|追问|后续问题)[^\n]{0,20}(?:对话|会话|聊天)",
         r"|summari[sz]e (?:this|the) (?:coding )?conversation (?:in|under) ",
-        r"|^\s*\[suggestion mode",
     ))
     .expect("constant")
 });
@@ -110,7 +109,10 @@ fn ordered(ask: &str) -> Option<Errand> {
     if any(&COMPACTION) && !any(&BUILDS) {
         return Some(Errand::Compaction);
     }
-    let chore = any(&PROGRAM) || ((any(&ORDER) || any(&TITLE)) && !any(&BUILDS));
+    let names = || ["title", "标题"].iter().any(|name| ask.contains(name)) && any(&TITLE);
+    // Apart from the pattern, all of whose other parts start with a word that can be searched for.
+    let suggests = || [head, tail].iter().any(|end| end.trim_start().starts_with("[suggestion mode"));
+    let chore = any(&PROGRAM) || ((any(&ORDER) || suggests() || names()) && !any(&BUILDS));
     chore.then_some(Errand::Chore)
 }
 

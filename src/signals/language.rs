@@ -1,6 +1,7 @@
 //! Language of the ask, by script. Told by the letters used, so Latin-script languages other than English
 //! are taken for English.
 
+use super::characters::{count_ascii, count_ideographs, others};
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
@@ -17,12 +18,13 @@ struct Scripts {
 
 impl Scripts {
     fn of(text: &str) -> Self {
-        let mut out = Scripts::default();
-        for c in text.chars() {
+        let latin = count_ascii(text, u8::is_ascii_alphabetic);
+        let mut out = Scripts { latin, han: count_ideographs(text), ..Scripts::default() };
+        for c in others(text) {
             match c {
-                'a'..='z' | 'A'..='Z' | '\u{c0}'..='\u{24f}' => out.latin += 1,
+                '\u{c0}'..='\u{24f}' => out.latin += 1,
                 '\u{3040}'..='\u{30ff}' => out.kana += 1,
-                '\u{3400}'..='\u{9fff}' | '\u{20000}'..='\u{3ffff}' => out.han += 1,
+                '\u{3400}'..='\u{3fff}' | '\u{20000}'..='\u{3ffff}' => out.han += 1,
                 '\u{ac00}'..='\u{d7af}' | '\u{1100}'..='\u{11ff}' => out.hangul += 1,
                 '\u{400}'..='\u{4ff}' => out.cyrillic += 1,
                 '\u{600}'..='\u{6ff}' => out.arabic += 1,

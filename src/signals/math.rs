@@ -4,6 +4,7 @@ use std::sync::LazyLock;
 
 use regex::Regex;
 
+use super::characters::others;
 use super::{Signal, Signals};
 use crate::reading::Reading;
 
@@ -19,27 +20,96 @@ static EQUATION: LazyLock<Regex> = LazyLock::new(|| {
 static SUM: LazyLock<Regex> = LazyLock::new(|| {
     Regex::new(r"[0-9][ \t]*[+*/×÷−x-][ \t]*[0-9][0-9 \t+*/×÷().−-]*(?:=|\?|等于|$)").expect("constant")
 });
-static LATEX: LazyLock<Regex> = LazyLock::new(|| {
-    Regex::new(r"\\(?:frac|sqrt|sum|int|prod|lim|begin|left|right|cdot|times|mathbb|mathbf|mathrm|alpha|beta|theta|pi|infty|leq?|geq?|neq|in|angle|triangle|circ|overline|text|dots|ldots|binom|log|ln|sin|cos|tan|vec|pmod|equiv|operatorname)|\$[^$\n]{1,300}\$|\\[(\[]")
+static LATEX_COMMAND: LazyLock<Regex> = LazyLock::new(|| {
+    Regex::new(r"^\\(?:frac|sqrt|sum|int|prod|lim|begin|left|right|cdot|times|mathbb|mathbf|mathrm|alpha|beta|theta|pi|infty|leq?|geq?|neq|in|angle|triangle|circ|overline|text|dots|ldots|binom|log|ln|sin|cos|tan|vec|pmod|equiv|operatorname|\(|\[)")
         .expect("constant")
 });
+/// Longer stretches between dollars are prose about money.
+const LONGEST_FORMULA: usize = 300;
 
 pub(super) fn extract(reading: &Reading, signals: &mut Signals) {
     let text = reading.ask();
-    let numbers = count_numbers(text);
+    let held = Held::of(text);
+    let numbers = if held.any("0123456789") { count_numbers(text) } else { 0 };
     signals.set(Signal::MathNumbers, numbers);
-    signals.set(Signal::MathSymbols, text.chars().filter(|c| !c.is_ascii() && is_symbol(*c)).count());
-    // The patterns run only where a character they cannot do without occurs.
-    let count = |pattern: &Regex, needed: &[char]| {
-        if text.contains(needed) { pattern.find_iter(text).count() } else { 0 }
+    signals.set(Signal::MathSymbols, others(text).filter(|c| is_symbol(*c)).count());
+    // The patterns run only where a character they cannot do without may occur.
+    let count =
+        |pattern: &Regex, needed: &str| if held.any(needed) { pattern.find_iter(text).count() } else { 0 };
+    signals.set(Signal::MathLatex, if held.any("\\$") { count_latex(text) } else { 0 });
+    signals.set(Signal::MathOperators, count(&OPERATOR, "+*/^×÷·%-−"));
+    let relates = held.any("=<>\\≤≥≠");
+    signals.set(Signal::MathEquations, if relates { count_equations(text) } else { 0 });
+    signals.set(Signal::MathSums, if numbers >= 2 { count(&SUM, "+*/×÷−x-") } else { 0 });
+}
+
+/// Which bytes a text has.
+struct Held([bool; 256]);
+
+impl Held {
+    fn of(text: &str) -> Self {
+        let mut held = [false; 256];
+        text.bytes().for_each(|byte| held[usize::from(byte)] = true);
+        Held(held)
+    }
+
+    /// Whether one of these characters may occur, by its first byte.
+    fn any(&self, needed: &str) -> bool {
+        let mut firsts = needed.bytes().filter(|byte| !(0x80..0xc0).contains(byte));
+        firsts.any(|byte| self.0[usize::from(byte)])
+    }
+}
+
+/// LaTeX commands and formulas between dollars, one after the other.
+fn count_latex(text: &str) -> usize {
+    let (mut count, mut at) = (0, 0);
+    while let Some(found) = text[at..].find(['\\', '$']).map(|found| at + found) {
+        at = found + 1;
+        if text.as_bytes()[found] == b'\\' {
+            count += usize::from(LATEX_COMMAND.is_match(&text[found..]));
+        } else if let Some(length) = formula_length(&text[at..]) {
+            count += 1;
+            at += length + 1;
+        }
+    }
+    count
+}
+
+/// Bytes up to the dollar that closes a formula.
+fn formula_length(text: &str) -> Option<usize> {
+    let length = text.find(['$', '\n']).filter(|end| text.as_bytes()[*end] == b'$')?;
+    (1..=LONGEST_FORMULA).contains(&text[..length].chars().count()).then_some(length)
+}
+
+/// Equations are looked for around a relation sign only, between characters that no equation holds: over a
+/// whole text the pattern's bounded repeat would cost more than everything else here.
+fn count_equations(text: &str) -> usize {
+    const RELATIONS: [char; 7] = ['=', '≤', '≥', '<', '>', '≠', '\\'];
+    let may_be_part = |c: char| {
+        c.is_ascii_alphanumeric()
+            || matches!(
+                c,
+                '_' | ' '
+                    | '\t'
+                    | '²'
+                    | '³'
+                    | '⁴'
+                    | '^'
+                    | '+'
+                    | '*'
+                    | '/'
+                    | '('
+                    | ')'
+                    | '×'
+                    | '÷'
+                    | '−'
+                    | '-'
+            )
+            || matches!(c, '{' | '}' | '√')
+            || RELATIONS.contains(&c)
     };
-    signals.set(Signal::MathLatex, count(&LATEX, &['\\', '$']));
-    signals.set(Signal::MathOperators, count(&OPERATOR, &['+', '*', '/', '^', '×', '÷', '·', '%', '-', '−']));
-    signals.set(Signal::MathEquations, count(&EQUATION, &['=', '≤', '≥', '<', '>', '≠', '\\']));
-    signals.set(
-        Signal::MathSums,
-        if numbers >= 2 { count(&SUM, &['+', '*', '/', '×', '÷', '−', 'x', '-']) } else { 0 },
-    );
+    let pieces = text.split(|c| !may_be_part(c)).filter(|piece| piece.contains(RELATIONS));
+    pieces.map(|piece| EQUATION.find_iter(piece).count()).sum()
 }
 
 /// Runs of digits; a decimal point or a thousands separator does not end one.

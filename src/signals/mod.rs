@@ -3,6 +3,7 @@
 //! A signal is a measured fact, no opinion. Rules judge by them (`signal = "code.lines >= 8"`), and the
 //! classifier sees them as features. One extractor per file; each says what it measures and what it misses.
 
+mod characters;
 mod code;
 mod conversation;
 mod format;
