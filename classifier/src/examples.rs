@@ -30,6 +30,8 @@ pub struct Example {
     pub features: Features,
     /// The rules' log-odds for thinking, without their prior.
     pub rules: f64,
+    /// The same for a strong model.
+    pub rules_strong: f64,
     /// What each head should say.
     pub targets: Targets,
     /// Whether the public set it is of plainly calls for thinking.
@@ -110,6 +112,7 @@ fn example(file: &str, conversation: &Conversation<'_>, rules: &Snapshot, target
         language: if language_of(reading.ask()) == "zh" { "zh" } else { "en" },
         features: Features::of(&reading, &signals),
         rules: log_odds(decision.score) - numbers.prior,
+        rules_strong: log_odds(decision.strong_probability) - numbers.complexity_prior,
         targets,
         plain: None,
         fold: fold(&text),

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anyhow::{Result, ensure};
-use thinkgate::classifier::features::{BUCKETS, dense_names};
+use thinkgate::classifier::features::{BUCKETS, dense_names, is_length};
 use thinkgate::classifier::{Blend, Canary, Classifier, Data, HEADS, Vote};
 use thinkgate::conversation::Conversation;
 use thinkgate::reading::Reading;
@@ -73,6 +73,8 @@ pub fn fit(examples: &[Example], on_from: f64) -> Result<Classifier> {
     for (head, points) in HEADS.iter().zip(&heads) {
         ensure!(!points.is_empty(), "no example says anything about {head}");
     }
+    let columns = dense_names().enumerate().filter(|(_, name)| is_length(name));
+    let length: Vec<usize> = columns.map(|(column, _)| column).collect();
     let groups = source_groups(examples);
     let fold = |row: usize, leaving: Leaving| match leaving {
         Leaving::Items => examples[row].fold,
@@ -86,7 +88,8 @@ pub fn fit(examples: &[Example], on_from: f64) -> Result<Classifier> {
     let fitted = in_parallel(&jobs, |(head, without)| {
         let kept =
             heads[*head].iter().filter(|(row, ..)| without.is_none_or(|(of, at)| fold(*row, of) != at));
-        ridge::fit(&matrix, &kept.copied().collect::<Vec<Point>>(), PENALTIES[*head])
+        let blind_to: &[usize] = if HEADS[*head] == "strong" { &[] } else { &length };
+        ridge::fit(&matrix, &kept.copied().collect::<Vec<Point>>(), PENALTIES[*head], blind_to)
     });
     let mut left_out = vec![LeftOut::default(); examples.len()];
     for ((head, without), weights) in jobs.iter().zip(&fitted) {
@@ -224,7 +227,7 @@ fn points(examples: &[Example], head: usize) -> Vec<Point> {
         .collect();
     if HEADS[head] == "strong" {
         // Measured outcomes in full; the rest only says that what is plainly easy needs no strong model.
-        let weight = |row: usize| if examples[row].targets.weak_fails.is_some() { 1.0 } else { 0.3 };
+        let weight = |row: usize| if examples[row].targets.weak_fails.is_some() { 1.0 } else { 0.06 };
         return targets.into_iter().map(|(row, target)| (row, target, weight(row))).collect();
     }
     let rows: Vec<usize> = targets.iter().map(|(row, _)| *row).collect();

@@ -82,9 +82,11 @@ const ITERATIONS: usize = 120;
 /// Relative residual at which another iteration changes no shipped digit.
 const ENOUGH: f64 = 1e-4;
 
-/// The weights that minimise sum weight (output - target)^2 + penalty |weights|^2; the bias is free.
+/// The weights that minimise sum weight (output - target)^2 + penalty |weights|^2; the bias is free, the weights of
+/// the measured numbers in `blind_to` stay 0.
 #[must_use]
-pub fn fit(matrix: &Matrix, points: &[Point], penalty: f64) -> Weights {
+pub fn fit(matrix: &Matrix, points: &[Point], penalty: f64, blind_to: &[usize]) -> Weights {
+    let see = |vector: &mut [f64]| blind_to.iter().for_each(|column| vector[BUCKETS + column] = 0.0);
     let size = BUCKETS + matrix.width + 1;
     // Jacobi's preconditioner: measured numbers and bias are in every row, words in few.
     let mut diagonal = vec![penalty; size];
@@ -102,12 +104,14 @@ pub fn fit(matrix: &Matrix, points: &[Point], penalty: f64) -> Weights {
         }
         diagonal[size - 1] += weight;
     }
+    see(&mut residual);
     let start = norm(&residual);
     let mut preconditioned = divided(&residual, &diagonal);
     let mut direction = preconditioned.clone();
     let mut product = dot(&residual, &preconditioned);
     for _ in 0..ITERATIONS {
-        let image = applied(matrix, points, penalty, &direction);
+        let mut image = applied(matrix, points, penalty, &direction);
+        see(&mut image);
         let step = product / dot(&direction, &image);
         for at in 0..size {
             solution[at] += step * direction[at];
@@ -166,9 +170,9 @@ mod tests {
                 (n as usize, 3.0 * x + 2.0, 1.0)
             })
             .collect();
-        let free = fit(&matrix, &points, 1e-6);
+        let free = fit(&matrix, &points, 1e-6, &[]);
         assert!((free.dense()[0] - 3.0).abs() < 1e-3 && (free.bias() - 2.0).abs() < 1e-2);
-        let held = fit(&matrix, &points, 100.0);
+        let held = fit(&matrix, &points, 100.0, &[]);
         assert!(held.dense()[0] < 2.5, "{}", held.dense()[0]);
     }
 
@@ -178,7 +182,7 @@ mod tests {
         matrix.push(&[(5, 1.0)], &[]);
         matrix.push(&[(5, 1.0)], &[]);
         matrix.push(&[(9, 1.0)], &[]);
-        let weights = fit(&matrix, &[(0, 1.0, 3.0), (1, 0.0, 1.0), (2, 0.0, 1.0)], 1e-6);
+        let weights = fit(&matrix, &[(0, 1.0, 3.0), (1, 0.0, 1.0), (2, 0.0, 1.0)], 1e-6, &[]);
         assert!((matrix.output(0, &weights) - 0.75).abs() < 1e-3);
         assert!(matrix.output(2, &weights).abs() < 1e-3);
         assert_eq!(weights.0[7], 0.0);

@@ -15,9 +15,6 @@ const TAIL_TOKENS: usize = 300;
 /// The signals a single prompt has. Those of the conversation and the client program belong to the rules: the
 /// prompts trained on hardly vary in them.
 const SIGNALS: &[Signal] = &[
-    Signal::LengthTokens,
-    Signal::LengthAskTokens,
-    Signal::LengthLines,
     Signal::StructureQuestions,
     Signal::StructureEnumerated,
     Signal::StructureOptions,
@@ -38,12 +35,17 @@ const SIGNALS: &[Signal] = &[
     Signal::LanguageMixed,
 ];
 
-/// Measured over the ask's tokens, beside the signals.
+/// Only the question of a strong model may see these: length alone never makes a prompt one to think about.
+const LENGTH: &[Signal] = &[Signal::LengthTokens, Signal::LengthAskTokens, Signal::LengthLines];
+
+/// More of anything says nothing more: a thousand numbers are no harder than forty.
+const ENOUGH: f32 = 40.0;
+
+/// Measured over the ask's tokens, beside the signals. Saying a thing again does not make it harder, so what is counted are
+/// different words.
 const SHAPE: &[&str] = &[
-    "shape.words",
-    "shape.sentences",
     "shape.word_length",
-    "shape.words_per_sentence",
+    "shape.distinct_per_sentence",
     "shape.distinct",
     "shape.number_words",
     "shape.distinct_numbers",
@@ -60,8 +62,16 @@ const SHAPE: &[&str] = &[
 /// Names of the measured numbers, in order: each for every prompt, then each once more for those with options to choose
 /// from. Numbers, for one, mean little beside a question of knowledge, and a calculation where the options are numbers.
 pub fn dense_names() -> impl Iterator<Item = String> {
-    let plain = || SIGNALS.iter().map(|signal| signal.name()).chain(SHAPE.iter().copied());
+    let signals = || SIGNALS.iter().chain(LENGTH).map(|signal| signal.name());
+    let plain = || signals().chain(SHAPE.iter().copied());
     plain().map(str::to_owned).chain(plain().map(|name| format!("choice.{name}")))
+}
+
+/// Whether a measured number says no more than how long the prompt is.
+#[must_use]
+pub fn is_length(name: &str) -> bool {
+    let name = name.strip_prefix("choice.").unwrap_or(name);
+    LENGTH.iter().any(|signal| signal.name() == name)
 }
 
 /// One ask as numbers.
@@ -71,6 +81,8 @@ pub struct Features {
     pub words: Vec<(u32, f32)>,
     /// ln(1 + x) of every measured number, as [`dense_names`] lists them.
     pub dense: Vec<f32>,
+    /// Words, characters, numbers and marks of the ask.
+    pub tokens: usize,
 }
 
 impl Features {
@@ -78,16 +90,21 @@ impl Features {
     #[must_use]
     pub fn of(reading: &Reading, signals: &Signals) -> Self {
         let tokens = Tokens::of(reading.ask());
-        let mut dense: Vec<f32> = SIGNALS.iter().map(|signal| signals.get(*signal).ln_1p()).collect();
-        dense.extend(tokens.shape().map(f32::ln_1p));
+        let mut dense: Vec<f32> = SIGNALS.iter().map(|signal| measured(signals.get(*signal))).collect();
+        dense.extend(LENGTH.iter().map(|signal| signals.get(*signal).ln_1p()));
+        dense.extend(tokens.shape().map(measured));
         let choice = signals.get(Signal::StructureOptions) > 0.0;
         dense.extend_from_within(..);
         if !choice {
             let plain = dense.len() / 2;
             dense[plain..].fill(0.0);
         }
-        Features { words: counted(tokens.buckets()), dense }
+        Features { words: counted(tokens.buckets()), dense, tokens: tokens.all.len() }
     }
+}
+
+fn measured(count: f32) -> f32 {
+    count.min(ENOUGH).ln_1p()
 }
 
 /// Equal buckets joined.
@@ -137,6 +154,7 @@ impl Tokens {
         while let Some(c) = text[at..].chars().next() {
             at += match c {
                 c if c.is_whitespace() => c.len_utf8(),
+                c if c.is_ascii_alphanumeric() && payload(&text[at..]) > 0 => payload(&text[at..]),
                 '0'..='9' => tokens.number(&text[at..]),
                 c if is_ideograph(c) => tokens.push(&text[at..at + c.len_utf8()], Kind::Ideograph),
                 c if c.is_alphabetic() => tokens.word(&text[at..]),
@@ -211,6 +229,7 @@ impl Tokens {
             self.all.iter().filter(|token| matches!(token.kind, Kind::Word | Kind::Ideograph)).collect();
         let letters: u32 = words.iter().map(|token| token.chars).sum();
         let sentences = self.sentences + 1;
+        let different = distinct(words.iter().map(|token| token.hash)) as f32;
         let counts = [
             self.number_words,
             distinct(self.numbers.iter().copied()),
@@ -223,16 +242,20 @@ impl Tokens {
             self.brackets,
             self.commands,
         ];
-        [
-            words.len() as f32,
-            sentences as f32,
-            letters as f32 / words.len().max(1) as f32,
-            words.len() as f32 / sentences as f32,
-            distinct(words.iter().map(|token| token.hash)) as f32,
-        ]
-        .into_iter()
-        .chain(counts.into_iter().map(|count| count as f32))
+        [letters as f32 / words.len().max(1) as f32, different / sentences as f32, different]
+            .into_iter()
+            .chain(counts.into_iter().map(|count| count as f32))
     }
+}
+
+/// Length of the encoded or random text at the start, 0 where there is none: letters and digits that nobody would read.
+fn payload(text: &str) -> usize {
+    const SHORTEST: usize = 24;
+    let of_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+    let end = text.bytes().position(|b| !of_code(b)).unwrap_or(text.len());
+    let run = &text.as_bytes()[..end];
+    let mixed = run.iter().any(u8::is_ascii_digit) && run.iter().any(u8::is_ascii_alphabetic);
+    if end >= SHORTEST && mixed && !run.contains(&b'/') || end >= 2 * SHORTEST && mixed { end } else { 0 }
 }
 
 fn distinct(values: impl Iterator<Item = u64>) -> usize {
@@ -368,8 +391,6 @@ mod tests {
     fn shape_is_measured() {
         let text = "Tom has 3 apples, 12.5% of (two) boxes. How many?";
         for (name, expected) in [
-            ("shape.words", 8.0),
-            ("shape.sentences", 4.0),
             ("shape.number_words", 1.0),
             ("shape.longest_number", 2.0),
             ("shape.decimals", 1.0),
@@ -380,6 +401,14 @@ mod tests {
             let found = measured(text, name);
             assert!((found - expected).abs() < 1e-3, "{name}: {found}");
         }
+    }
+
+    #[test]
+    fn encoded_text_is_no_word() {
+        let plain = features("How many people live in Beijing?");
+        let carrying = features("How many people live in Beijing? L25vX3RoaW5rIC90aGluayBqdXN0IGdpdmUgbWU=");
+        assert_eq!(carrying.words, plain.words);
+        assert_ne!(features("internationalization of software").words, features("software").words);
     }
 
     #[test]

@@ -13,6 +13,11 @@ use crate::signals::estimated_tokens;
 const PRICE_OF_DOUBLING: f64 = 0.03;
 /// Utilities this close are a tie, which the cheaper arm wins.
 const NEAR_TIE: f64 = 0.01;
+/// The same for work that weaker models seldom fail at: there a point of success more is not worth a model many times the
+/// size.
+const EASY_TIE: f64 = 0.1;
+/// Probability that the weaker models fail, up to which work is easy.
+const EASY: f64 = 0.25;
 /// Complexity, in log-odds, of the suites that skills are measured on.
 const SUITE_COMPLEXITY: f64 = 1.0;
 /// The closing sentence costs more than a thought this short: on hard questions the embedded dense model spends 47
@@ -47,7 +52,11 @@ pub(super) fn plan(
     let inputs = Inputs::new(assessment.thinking, assessment.complexity, assessment.task().label, language);
     let arms = ranked(&fitting, assessment, &tokens, &inputs);
     profile::note_mixture(&fitting, notes);
-    let near = if verdict.cheapest { f64::INFINITY } else { NEAR_TIE };
+    let near = match verdict.cheapest {
+        true => f64::INFINITY,
+        false if assessment.strong_probability() <= EASY => EASY_TIE,
+        false => NEAR_TIE,
+    };
     let chosen = choose(&arms, &fitting, |model| profile::mode(model, verdict, &inputs), near);
     if let Some(model) = chosen {
         profile::settle(model, &inputs, verdict, notes);

@@ -60,16 +60,22 @@ fn assess_turn(
     let history: Vec<Placed<'_>> = readings.turns[at + 1..].iter().map(Turn::placed).collect();
     let scene = Scene { last: turn.placed(), signals: &signals, system: &system, history: &history };
     let follows = before.filter(|_| signals.get(Signal::ConversationFollowUp) > 0.0);
-    let trained = snapshot.classifier.as_ref().map(|classifier| {
-        let trained = Trained::of(classifier, turn, &signals);
-        // Words that only point back say nothing of what they point to.
-        if follows.is_some() { trained.silent() } else { trained }
-    });
-    let mut assessment = weigh(&rules.evaluate(&scene), rules.strengths(), trained.as_ref());
+    let matches = rules.evaluate(&scene);
+    // Words that only point back say nothing of what they point to; then the rules speak alone, and in full.
+    let points_back = follows.is_some() || matches.iter().any(about_the_conversation);
+    let trained = snapshot.classifier.as_ref().filter(|_| !points_back);
+    let trained = trained.map(|classifier| Trained::of(classifier, turn, &signals));
+    let mut assessment = weigh(&matches, rules.strengths(), trained.as_ref());
     if let Some(before) = follows {
         assessment.inherit(before, history.first().map(|placed| placed.message), rules.strengths());
     }
     assessment
+}
+
+/// "That's wrong", "dig deeper": it asks for work on what was said.
+fn about_the_conversation(found: &Match<'_>) -> bool {
+    let raises = matches!(found.rule.effect, Effect::Judges { thinking: Some((true, _)), .. });
+    raises && found.rule.stage == Stage::Enforce && found.rule.id.starts_with("conversation.")
 }
 
 fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<'_>>) -> Assessment {
@@ -95,7 +101,7 @@ fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<
         thinking,
         complexity,
         evidence,
-        expected_tokens: trained.and_then(Trained::tokens),
+        expected_tokens: trained.map(Trained::tokens),
         calibration: trained.map(Trained::calibration),
         prior,
         complexity_prior,
@@ -168,12 +174,13 @@ fn decisive(matches: &[Match<'_>]) -> Option<bool> {
 }
 
 impl Assessment {
-    /// A follow-up is about what the earlier turn was about. What the new words say themselves still counts, so
-    /// an easy new topic falls back.
+    /// A follow-up is about what the earlier turn was about, which lends it no more than one strong rule would say. What
+    /// the new words say themselves still counts, so an easy new topic falls back.
     fn inherit(&mut self, before: &Assessment, message: Option<usize>, strengths: &Strengths) {
         let share = strengths.score.inherited;
-        let lent = (before.thinking - before.prior) * share;
-        let complexity = (before.complexity - before.complexity_prior) * share;
+        let most = strengths.worth(Strength::Strong);
+        let lent = ((before.thinking - before.prior) * share).clamp(-most, most);
+        let complexity = ((before.complexity - before.complexity_prior) * share).clamp(-most, most);
         if lent.abs() < 0.05 && complexity.abs() < 0.05 {
             return;
         }

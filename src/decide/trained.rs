@@ -16,21 +16,18 @@ const LEVEL_TOKENS: f64 = 0.5;
 /// The vote on one turn.
 pub(super) struct Trained<'c> {
     blend: &'c Blend,
-    /// `None` where the words are not to be judged.
-    vote: Option<Vote>,
+    vote: Vote,
+    /// Of the ask.
+    tokens: usize,
     message: usize,
 }
 
 impl<'c> Trained<'c> {
     pub(super) fn of(classifier: &'c Classifier, turn: &Turn<'_>, signals: &Signals) -> Self {
-        let vote = classifier.judge(&Features::of(&turn.reading, signals));
+        let features = Features::of(&turn.reading, signals);
+        let vote = classifier.judge(&features);
         let blend = classifier.blend(language_of(turn.reading.ask()));
-        Trained { blend, vote: Some(vote), message: turn.index }
-    }
-
-    /// The same without an opinion.
-    pub(super) fn silent(self) -> Self {
-        Trained { vote: None, ..self }
+        Trained { blend, vote, tokens: features.tokens, message: turn.index }
     }
 
     /// Log-odds where nothing is known: thinking, complexity.
@@ -44,8 +41,8 @@ impl<'c> Trained<'c> {
     }
 
     /// log2 of the expected reasoning tokens.
-    pub(super) fn tokens(&self) -> Option<f64> {
-        self.vote.map(|vote| vote.tokens() + LEVEL_TOKENS * level(&vote) * mathematics(&vote))
+    pub(super) fn tokens(&self) -> f64 {
+        self.vote.tokens() + LEVEL_TOKENS * level(&self.vote) * mathematics(&self.vote)
     }
 
     /// Bounds what the rules say together and turns it into the common measure. A decisive rule is left as it is: it was
@@ -56,7 +53,7 @@ impl<'c> Trained<'c> {
     }
 
     pub(super) fn add_evidence(&self, evidence: &mut Vec<Evidence>) {
-        let Some(vote) = self.vote else { return };
+        let vote = &self.vote;
         let item = |id: &str, contribution: f64, complexity: f64| Evidence {
             kind: EvidenceKind::Classifier,
             id: id.to_owned(),
@@ -66,18 +63,18 @@ impl<'c> Trained<'c> {
             complexity,
             shadow: false,
         };
-        let (thinking, strong) =
-            (self.blend.thinking.vote(vote.thinking()), self.blend.strong.vote(vote.strong()));
+        let thinking = self.blend.thinking.vote(vote.thinking(), self.tokens);
+        let strong = self.blend.strong.vote(vote.strong(), self.tokens);
         evidence.push(item("classifier.words", thinking, strong));
         evidence.push(item(
             "classifier.level",
-            self.blend.thinking.level * level(&vote) * mathematics(&vote),
+            self.blend.thinking.level * level(vote) * mathematics(vote),
             0.0,
         ));
     }
 
     pub(super) fn add_votes(&self, votes: &mut BTreeMap<TaskLabel, f64>) {
-        for (label, share) in self.vote.iter().flat_map(Vote::tasks) {
+        for (label, share) in self.vote.tasks() {
             *votes.entry(label).or_insert(0.0) += TASK_WORTH * share.clamp(0.0, 1.0);
         }
     }

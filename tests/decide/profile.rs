@@ -6,7 +6,7 @@ use thinkgate::conversation::Conversation;
 use thinkgate::decide::{Decision, Snapshot, decide};
 use thinkgate::policy::ThinkingAbility;
 
-use crate::support::{SNAPSHOT, verdict};
+use crate::support::{RULES_ALONE, SNAPSHOT, verdict};
 
 const EASY: &str = "Who is the author of Harry Potter?";
 const HARD: &str = "如何证明勾股定理？";
@@ -68,7 +68,7 @@ fn the_mode_follows_what_thinking_buys_on_the_model() {
 #[test]
 fn an_undecided_score_is_no_longer_left_to_the_preset() {
     let prompt = "The lighthouse keeper's brass telescope";
-    assert!(of(prompt, &SNAPSHOT).abstained);
+    assert!(of(prompt, &RULES_ALONE).abstained);
     let decision = of(prompt, &alone(2.0, GAIN_PER_1000_TOKENS));
     assert_eq!((verdict(&decision).as_str(), decision.abstained), ("on score", false));
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use thinkgate::conversation::{Conversation, Mode};
 use thinkgate::decide::{EvidenceKind, decide};
 
-use crate::support::{SNAPSHOT, of_prompt};
+use crate::support::{RULES_ALONE, SNAPSHOT, of_prompt};
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 128, ..ProptestConfig::default() })]
@@ -37,9 +37,9 @@ proptest! {
 
 #[test]
 fn the_score_is_the_sum_of_its_evidence() {
-    let numbers = SNAPSHOT.rules.strengths().score.clone();
+    let numbers = RULES_ALONE.rules.strengths().score.clone();
     for prompt in ["已知x²+2x+1=0，求x的值", "Who wrote Hamlet?", "关于三角形的东西？"] {
-        let decision = of_prompt(prompt);
+        let decision = decide(&Conversation::of_prompt(prompt), &RULES_ALONE);
         let sum: f64 = decision.evidence.iter().filter(|e| !e.shadow).map(|e| e.contribution).sum();
         let score = 1.0 / (1.0 + (-(numbers.prior + sum)).exp());
         assert!((score - decision.score).abs() < 1e-9, "{prompt}");

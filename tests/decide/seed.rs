@@ -2,7 +2,7 @@ use thinkgate::conversation::{Conversation, Mode};
 use thinkgate::decide::decide;
 use thinkgate::policy::Skill;
 
-use crate::support::{SNAPSHOT, of_body, of_prompt, of_turns, verdict};
+use crate::support::{RULES_ALONE, SNAPSHOT, of_body, of_prompt, of_turns, verdict};
 
 const SLOW_LOOP: &str = "
 ```python
@@ -114,7 +114,10 @@ fn stated_wishes_are_obeyed() {
 fn presets_differ_where_the_score_is_undecided() {
     for prompt in ["关于三角形的东西？", "Something about triangles?"] {
         let with = |preset: &str| {
-            of_body(&serde_json::json!({"model": preset, "messages": [{"role": "user", "content": prompt}]}))
+            let body =
+                serde_json::json!({"model": preset, "messages": [{"role": "user", "content": prompt}]});
+            let conversation = Conversation::from_body(&body, &RULES_ALONE.policy).expect("a request");
+            decide(&conversation, &RULES_ALONE)
         };
         let (api, debug) = (with("api"), with("debug"));
         assert!(api.abstained && debug.abstained, "{prompt}: {}", api.score);

@@ -1,15 +1,22 @@
 //! One snapshot for all tests, and a short way to decide.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
 use serde_json::{Value, json};
+use thinkgate::classifier::Classifier;
 use thinkgate::conversation::Conversation;
 use thinkgate::decide::{Decision, Snapshot, decide};
 use thinkgate::policy::{Architecture, ModelProfile, Policy, Skill, ThinkingAbility};
 use thinkgate::rules::RuleSet;
 
-/// The shipped rules, a small dense and a large MoE model.
+/// The shipped rules and classifier, a small dense and a large MoE model.
 pub(crate) static SNAPSHOT: LazyLock<Snapshot> = LazyLock::new(|| {
+    let classifier = Classifier::builtin().unwrap_or_else(|error| panic!("{error}"));
+    Snapshot { classifier: Some(Arc::new(classifier)), ..RULES_ALONE.clone() }
+});
+
+/// The same without the classifier.
+pub(crate) static RULES_ALONE: LazyLock<Snapshot> = LazyLock::new(|| {
     let rules = RuleSet::builtin().unwrap_or_else(|faults| panic!("{faults:#?}"));
     let policy = Policy {
         models: vec![

@@ -1,21 +1,7 @@
-use std::sync::{Arc, LazyLock};
-
-use thinkgate::classifier;
 use thinkgate::conversation::{Conversation, Mode};
-use thinkgate::decide::{Decision, EvidenceKind, Snapshot, decide};
+use thinkgate::decide::{EvidenceKind, decide};
 
-use crate::support::{SNAPSHOT, of_prompt};
-
-/// The shared snapshot with the shipped classifier.
-static TRAINED: LazyLock<Snapshot> = LazyLock::new(|| {
-    let classifier = classifier::read(include_bytes!("../../classifier/model.bin"));
-    let classifier = classifier.unwrap_or_else(|error| panic!("{error}"));
-    Snapshot { classifier: Some(Arc::new(classifier)), ..SNAPSHOT.clone() }
-});
-
-fn trained(prompt: &str) -> Decision {
-    decide(&Conversation::of_prompt(prompt), &TRAINED)
-}
+use crate::support::{RULES_ALONE, SNAPSHOT, of_prompt};
 
 #[test]
 fn what_is_plain_is_decided_plainly() {
@@ -27,17 +13,17 @@ fn what_is_plain_is_decided_plainly() {
         ("What is the capital of Australia?", Mode::Off),
         ("Translate into German: The meeting is at 3 pm.", Mode::Off),
     ] {
-        assert_eq!(trained(prompt).thinking.mode, mode, "{prompt}");
+        assert_eq!(of_prompt(prompt).thinking.mode, mode, "{prompt}");
     }
 }
 
 #[test]
 fn the_score_is_the_sum_of_the_evidence_of_both() {
-    let classifier = TRAINED.classifier.as_ref().expect("loaded");
+    let classifier = SNAPSHOT.classifier.as_ref().expect("loaded");
     for (prompt, language) in
         [("小明有3个苹果，吃了1个，还剩几个？", "zh"), ("How do I reverse a list in Python?", "en")]
     {
-        let decision = trained(prompt);
+        let decision = of_prompt(prompt);
         let prior = classifier.blend(language).thinking.prior;
         let sum: f64 = decision.evidence.iter().map(|evidence| evidence.contribution).sum();
         let score = 1.0 / (1.0 + (-prior - sum).exp());
@@ -51,18 +37,18 @@ fn a_decisive_rule_is_not_outvoted() {
     // Directives aside, a client program's own call is the plainest decisive rule there is.
     let title = "### Task:\nGenerate a concise, 3-5 word title with an emoji summarizing the chat history.\n\
                  Prove that there are infinitely many primes of the form 4k+3 and bound the error term.";
-    assert_eq!(trained(title).thinking.mode, Mode::Off);
+    assert_eq!(of_prompt(title).thinking.mode, Mode::Off);
 }
 
 #[test]
 fn a_decision_says_whether_training_had_a_say() {
-    let with = trained("你好");
+    let with = of_prompt("你好");
     assert_eq!(
         with.versions.classifier.as_deref(),
-        Some(TRAINED.classifier.as_ref().expect("loaded").version.as_str())
+        Some(SNAPSHOT.classifier.as_ref().expect("loaded").version.as_str())
     );
     assert!(with.notes.iter().all(|note| !note.starts_with("classifier absent")));
-    let without = of_prompt("你好");
+    let without = decide(&Conversation::of_prompt("你好"), &RULES_ALONE);
     assert_eq!(without.versions.classifier, None);
     assert!(without.notes.iter().any(|note| note.starts_with("classifier absent")));
 }
