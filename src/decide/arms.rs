@@ -46,7 +46,7 @@ pub(super) fn plan(
     let fitting = fitting_models(conversation, policy, wishes, &tokens, notes);
     let inputs = Inputs::new(assessment.thinking, assessment.complexity, assessment.task().label, language);
     let arms = ranked(&fitting, assessment, &tokens, &inputs);
-    profile::note_mixture(&fitting, notes);
+    profile::note_gaps(&fitting, notes);
     let near = if verdict.cheapest { f64::INFINITY } else { NEAR_TIE };
     let chosen = choose(&arms, &fitting, |model| profile::mode(model, verdict, &inputs), near);
     if let Some(model) = chosen {
