@@ -61,10 +61,10 @@ enum Backend {
 }
 
 impl App {
-    /// Loads rules, classifier, models and logs for a gateway. Takes seconds where models are large.
+    /// Loads rules, classifier, calibration, models and logs for a gateway. Takes seconds where models are large.
     ///
     /// # Errors
-    /// Whatever cannot be loaded or opened; a classifier that cannot be used is told instead.
+    /// Whatever cannot be loaded or opened; a classifier or calibration that cannot be used is told instead.
     pub fn new(config: Config) -> anyhow::Result<Arc<App>> {
         let config = Arc::new(config);
         let stamps = Stamps::of(&config);
@@ -72,7 +72,7 @@ impl App {
         App::with(Loaded::at_start(config)?, stamps)
     }
 
-    /// The same for a command that ends when it is done, where a classifier that cannot be used is bad input.
+    /// The same for a command that ends when it is done, where these are bad input.
     ///
     /// # Errors
     /// Whatever cannot be loaded or opened.

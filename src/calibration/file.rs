@@ -1,7 +1,6 @@
 //! The calibration file: profiles in TOML, to be read and compared by people.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -69,7 +68,7 @@ struct File<K: Ord> {
 #[derive(Debug, thiserror::Error)]
 pub enum CalibrationError {
     /// The file does not open.
-    #[error("calibration.path: cannot read {}: {error}", .file.display())]
+    #[error("cannot read {}: {error}", .file.display())]
     Io {
         /// The file.
         file: PathBuf,
@@ -97,53 +96,117 @@ pub fn write(fitted_on: &Provenance, models: BTreeMap<String, Profile>) -> Strin
 }
 
 /// Hash of a calibration file's text.
-#[must_use]
 fn version_of(text: &str) -> String {
     Sha256::digest(text.as_bytes()).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// Reads a calibration, and gives each of the policy's models its profile. Returns what the profiles were fitted on.
-///
-/// # Errors
-/// The file cannot be read, or names a model that the policy does not have.
-pub fn apply(file: &Path, least_gain: f64, policy: &mut Policy) -> Result<Provenance, CalibrationError> {
-    let text = std::fs::read_to_string(file)
-        .map_err(|error| CalibrationError::Io { file: file.to_owned(), error })?;
-    let (fitted_on, profiles) = read(file, &text)?;
-    let version = version_of(&text);
-    for (name, profile) in profiles {
-        let known = policy.models.iter_mut().find(|model| model.name == *name.get_ref());
-        let Some(model) = known else {
-            let names: Vec<&str> = policy.models.iter().map(|model| model.name.as_str()).collect();
-            let message =
-                format!("models: no model {:?}; configured are {}", name.get_ref(), names.join(", "));
-            return Err(fault(file, &text, name.span(), message));
-        };
-        model.calibrated = Some(Arc::new(Calibrated { profile, least_gain, version: version.clone() }));
-    }
-    Ok(fitted_on)
+/// A calibration as read and checked.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Profiles {
+    /// Where it was read.
+    pub file: PathBuf,
+    /// Hash of its text.
+    pub version: String,
+    /// What the profiles were fitted on.
+    pub fitted_on: Provenance,
+    by_model: BTreeMap<String, Stated>,
 }
 
-type Profiles = BTreeMap<Spanned<String>, Profile>;
+/// A profile and the line that it begins on.
+#[derive(Debug, Clone, PartialEq)]
+struct Stated {
+    line: usize,
+    profile: Profile,
+}
 
-/// Checks the text of a calibration; `file` is what complaints call it.
-///
-/// # Errors
-/// The first fault.
-pub fn read(file: &Path, text: &str) -> Result<(Provenance, Profiles), CalibrationError> {
-    let parsed: File<Spanned<String>> = toml::from_str(text)
-        .map_err(|error| fault(file, text, error.span().unwrap_or(0..0), error.message().to_owned()))?;
-    if parsed.format != FORMAT {
-        let message = format!("format: {}, but this program reads {FORMAT}", parsed.format);
-        return Err(fault(file, text, 0..0, message));
+impl Profiles {
+    /// Reads and checks a file.
+    ///
+    /// # Errors
+    /// It cannot be read, or its first fault.
+    pub fn load(file: &Path) -> Result<Profiles, CalibrationError> {
+        let text = std::fs::read_to_string(file)
+            .map_err(|error| CalibrationError::Io { file: file.to_owned(), error })?;
+        Profiles::parse(file, &text)
     }
-    for (name, profile) in &parsed.models {
-        if let Some(message) = odd_number(profile) {
-            let message = format!("models.{}.{message}", name.get_ref());
-            return Err(fault(file, text, name.span(), message));
+
+    /// Checks the text of a calibration; `file` is what complaints call it.
+    ///
+    /// # Errors
+    /// The first fault.
+    pub fn parse(file: &Path, text: &str) -> Result<Profiles, CalibrationError> {
+        let fault = |line, message| CalibrationError::Fault { file: file.to_owned(), line, message };
+        let parsed: File<Spanned<String>> = toml::from_str(text).map_err(|error| {
+            let at = error.span().map_or(0, |span| span.start);
+            let key = key_at(text, at).map(|key| format!("{key}: ")).unwrap_or_default();
+            fault(line_of(text, at), format!("{key}{}", error.message()))
+        })?;
+        if parsed.format != FORMAT {
+            let line = 1 + text.lines().position(|line| line.starts_with("format")).unwrap_or(0);
+            return Err(fault(line, format!("format: {}, but this program reads {FORMAT}", parsed.format)));
+        }
+        if parsed.models.is_empty() {
+            return Err(fault(1, "models: empty; expected a profile of a model".to_owned()));
+        }
+        let mut by_model = BTreeMap::new();
+        for (name, profile) in parsed.models {
+            let line = line_of(text, name.span().start);
+            let name = name.into_inner();
+            if let Some(message) = odd_number(&profile) {
+                return Err(fault(line, format!("models.{name}.{message}")));
+            }
+            by_model.insert(name, Stated { line, profile });
+        }
+        Ok(Profiles {
+            file: file.to_owned(),
+            version: version_of(text),
+            fitted_on: parsed.fitted_on,
+            by_model,
+        })
+    }
+
+    /// Whether each profile's model is one of these.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn check_models(&self, names: &[String]) -> Result<(), CalibrationError> {
+        let Some((name, stated)) = self.by_model.iter().find(|(name, _)| !names.contains(name)) else {
+            return Ok(());
+        };
+        let message = format!("models: no model {name:?}; configured are {}", names.join(", "));
+        Err(CalibrationError::Fault { file: self.file.clone(), line: stated.line, message })
+    }
+
+    /// Gives each of the policy's models its profile.
+    pub fn give_to(&self, policy: &mut Policy, least_gain: f64) {
+        for model in &mut policy.models {
+            model.calibrated = self.by_model.get(&model.name).map(|stated| {
+                let (profile, version) = (stated.profile.clone(), self.version.clone());
+                Arc::new(Calibrated { profile, least_gain, version })
+            });
         }
     }
-    Ok((parsed.fitted_on, parsed.models))
+}
+
+/// The key whose line holds this byte, with its table.
+fn key_at(text: &str, at: usize) -> Option<String> {
+    let before = text.get(..at)?;
+    let begin = before.rfind('\n').map_or(0, |end| end + 1);
+    let table_in = |line: &'_ str| {
+        let name = line.trim().strip_prefix('[')?.strip_suffix(']')?;
+        Some(name.to_owned())
+    };
+    let line = text[begin..].lines().next()?;
+    if let Some(table) = table_in(line) {
+        return Some(table);
+    }
+    let (key, _) = line.split_once('=')?;
+    let table = before.lines().rev().find_map(table_in);
+    Some(table.map(|table| table + ".").unwrap_or_default() + key.trim())
+}
+
+fn line_of(text: &str, at: usize) -> usize {
+    1 + text.bytes().take(at).filter(|byte| *byte == b'\n').count()
 }
 
 /// TOML has numbers that no curve is made of.
@@ -161,11 +224,6 @@ fn odd_number(profile: &Profile) -> Option<String> {
     ];
     let odd = lines.iter().find_map(|(key, line)| Some((key, line.numbers().find(|n| !n.is_finite())?)));
     odd.map(|(key, number)| format!("{key}: expected finite numbers, got {number}"))
-}
-
-fn fault(file: &Path, text: &str, span: Range<usize>, message: String) -> CalibrationError {
-    let line = 1 + text.bytes().take(span.start).filter(|byte| *byte == b'\n').count();
-    CalibrationError::Fault { file: file.to_owned(), line, message }
 }
 
 #[cfg(test)]
@@ -197,27 +255,33 @@ mod tests {
     }
 
     fn complaint(text: &str) -> String {
-        read(Path::new("c.toml"), text).expect_err("a fault").to_string()
+        Profiles::parse(Path::new("c.toml"), text).expect_err("a fault").to_string()
     }
 
     #[test]
     fn what_is_written_is_read_again() {
         let text = text();
-        let (fitted_on, profiles) = read(Path::new("c.toml"), &text).expect("well formed");
-        let models = profiles.into_iter().map(|(name, profile)| (name.into_inner(), profile)).collect();
-        assert_eq!(write(&fitted_on, models), text);
-        assert_ne!(version_of(&text), version_of(&text.replace("120", "121")));
+        let read = |text: &str| Profiles::parse(Path::new("c.toml"), text).expect("well formed");
+        let profiles = read(&text);
+        let models = profiles.by_model.into_iter().map(|(name, stated)| (name, stated.profile)).collect();
+        assert_eq!(write(&profiles.fitted_on, models), text);
+        assert_ne!(profiles.version, read(&text.replace("120", "121")).version);
     }
 
     #[test]
     fn faults_name_line_key_and_value() {
         for (from, to, says) in [
-            ("format = 1", "format = 2", "c.toml:1: format: 2, but this program reads 1"),
-            ("rows = 120", "row = 120", "unknown field `row`"),
+            ("format = 1", "format = 2", ": format: 2, but this program reads 1"),
+            ("rows = 120", "row = 120", "models.\"Qwen3-8B@fast\".row: unknown field `row`"),
             ("base = 0.5", "base = inf", "models.Qwen3-8B@fast.gain: expected finite numbers, got inf"),
             ("thinking = [-2.0, 3.0]", "thinking = [3.0, -2.0]", "thinking: expected [least, greatest]"),
             ("math", "sums", "unknown variant `sums`"),
-            ("base = 9.0", "base = \"nine\"", "invalid type: string \"nine\""),
+            (
+                "base = 9.0",
+                "base = \"nine\"",
+                "models.\"Qwen3-8B@fast\".tokens_with.base: invalid type: string \"nine\"",
+            ),
+            ("base = 9.0", "", "models.\"Qwen3-8B@fast\".tokens_with: missing field `base`"),
         ] {
             let changed = text().replacen(from, to, 1);
             assert_ne!(changed, text(), "{from}");
@@ -227,14 +291,25 @@ mod tests {
     }
 
     #[test]
+    fn a_file_without_profiles_says_so() {
+        let text = text();
+        let (head, _) = text.split_once("[models").expect("its first profile");
+        assert_eq!(
+            complaint(&format!("{head}[models]\n")),
+            "c.toml:1: models: empty; expected a profile of a model"
+        );
+        assert!(complaint(head).contains("missing field `models`"));
+    }
+
+    #[test]
     fn a_model_that_is_not_configured_is_named() {
-        let file = tempfile::NamedTempFile::new().expect("a file");
-        std::fs::write(file.path(), text()).expect("written");
-        let mut policy =
-            Policy { models: Vec::new(), presets: Policy::builtin_presets(), preset: "api".into() };
-        let error = apply(file.path(), 0.05, &mut policy).expect_err("no such model").to_string();
+        let profiles = Profiles::parse(Path::new("c.toml"), &text()).expect("well formed");
         let line = 1 + text().lines().position(|line| line.contains("Qwen3-8B@fast")).expect("named");
-        assert!(error.contains(&format!(":{line}: models: no model \"Qwen3-8B@fast\"")), "{error}");
-        assert!(apply(Path::new("/nowhere.toml"), 0.05, &mut policy).is_err());
+        let error = profiles.check_models(&["a".to_owned(), "b".to_owned()]).expect_err("no such model");
+        let expected = format!("c.toml:{line}: models: no model \"Qwen3-8B@fast\"; configured are a, b");
+        assert_eq!(error.to_string(), expected);
+        assert!(profiles.check_models(&["a".to_owned(), "Qwen3-8B@fast".to_owned()]).is_ok());
+        let error = Profiles::load(Path::new("/nowhere.toml")).expect_err("no such file").to_string();
+        assert!(error.starts_with("cannot read /nowhere.toml: "), "{error}");
     }
 }

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-pub use file::{CalibrationError, Provenance, apply, read, write};
+pub use file::{CalibrationError, Profiles, Provenance, write};
 pub use fit::{LEAST_ROWS, fit};
 pub use outcomes::{Measurement, fold_of, read_outcomes};
 pub use trial::{HeldOut, held_out};

@@ -12,7 +12,7 @@ use crate::cli::{CheckArgs, ClassifyArgs, DecideArgs, ExplainArgs};
 use crate::config::Config;
 use crate::conversation::Conversation;
 use crate::decide::Snapshot;
-use crate::loaded::load_classifier;
+use crate::loaded::{load_calibration, load_classifier};
 use crate::rules::RuleSet;
 
 /// `thinkgate explain`.
@@ -87,6 +87,7 @@ pub fn classify(args: &ClassifyArgs, out: &mut impl Write) -> Result<(), Failure
 pub fn check(args: &CheckArgs, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.as_deref()).map_err(Failure::check)?;
     load_classifier(&config).map_err(Failure::check)?;
+    load_calibration(&config).map_err(Failure::check)?;
     let rules = match args.rules.as_deref().or(config.rules.as_deref()) {
         Some(folder) => RuleSet::from_dir(folder),
         None => RuleSet::builtin(),

@@ -117,6 +117,7 @@ fn what_decides(loaded: &Loaded) -> String {
         ("config", of(&config.version, config.file.as_deref())),
         ("rules", format!("{}, {}", rules.rules().len(), of(rules.version(), config.rules.as_deref()))),
         ("classifier", classifier_line(loaded)),
+        ("calibration", calibration_line(loaded)),
         ("presets", presets.collect::<Vec<_>>().join(", ")),
         (
             "keys",
@@ -136,6 +137,15 @@ fn classifier_line(loaded: &Loaded) -> String {
         (None, None, _) => "none, the rules decide alone: none is configured".to_owned(),
         (Some(version), _, ClassifierSource::File(file)) => format!("version {version}, {}", file.display()),
         (Some(version), ..) => format!("version {version}, built in"),
+    }
+}
+
+fn calibration_line(loaded: &Loaded) -> String {
+    let standing = loaded.standing(Part::Calibration);
+    match (&standing.version, &standing.refused, &loaded.config.calibration) {
+        (Some(version), _, Some(from)) => format!("version {version}, {}", from.path.display()),
+        (_, Some(refusal), _) => format!("none, the score alone says where to think: {}", refusal.message),
+        _ => "none, the score alone says where to think: none is configured".to_owned(),
     }
 }
 

@@ -320,6 +320,12 @@ impl Config {
         Fault { file, line: None, key: key.to_owned(), message: message.into() }
     }
 
+    /// The names of the models, in configured order.
+    #[must_use]
+    pub fn model_names(&self) -> Vec<String> {
+        self.models.iter().map(|model| model.profile.name.clone()).collect()
+    }
+
     /// What deciding needs of the configuration.
     #[must_use]
     pub fn policy(&self) -> Policy {

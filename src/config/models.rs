@@ -163,6 +163,7 @@ pub(super) fn embedded_pair() -> Vec<Model> {
                 skill: entry.skill,
                 price: None,
                 calibrated: None,
+                calibration_absent: false,
             },
             shape: Some(entry.shape.clone()),
             languages: Vec::new(),
@@ -235,6 +236,7 @@ fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surrou
         skill: read_skill(section).or(entry.and_then(|entry| entry.skill)),
         price: section.number("price", 0.0, 1e6),
         calibrated: None,
+        calibration_absent: false,
     };
     check_profile(section, &profile, source.as_ref());
     let engine = read_engine(section, source.as_ref());

@@ -12,6 +12,8 @@ pub struct Reread {
     pub config: Config,
     /// Keys that the file says otherwise and that are read at the start only.
     pub waiting: Vec<&'static str>,
+    /// Names of the models that wait; absent where they are not all known before the restart.
+    pub later: Option<Vec<String>>,
 }
 
 impl Config {
@@ -21,7 +23,7 @@ impl Config {
     /// Every fault of the file, or that what it says must not take over from `self`.
     pub fn reread(&self) -> Result<Reread, ConfigError> {
         let Some(path) = self.file.as_deref() else {
-            return Ok(Reread { config: self.clone(), waiting: Vec::new() });
+            return Ok(Reread { config: self.clone(), waiting: Vec::new(), later: None });
         };
         let (text, name) = text_of(path)?;
         let environment = |name: &str| std::env::var(name).ok();
@@ -35,8 +37,9 @@ impl Config {
             return Err(ConfigError { faults });
         }
         let waiting = self.waiting_for_restart(&new);
+        let later = (!around.has_passed_over()).then(|| new.model_names());
         let Config { listen, models, log, limits, .. } = self.clone();
-        Ok(Reread { config: Config { listen, models, log, limits, ..new }, waiting })
+        Ok(Reread { config: Config { listen, models, log, limits, ..new }, waiting, later })
     }
 
     /// Whether the file still says what this was read from.

@@ -51,7 +51,7 @@ pub(super) fn plan(
     let fitting = fitting_models(conversation, policy, wishes, &tokens, notes);
     let inputs = Inputs::new(assessment.thinking, assessment.complexity, assessment.task().label, language);
     let arms = ranked(&fitting, assessment, &tokens, &inputs);
-    profile::note_mixture(&fitting, notes);
+    profile::note_gaps(&fitting, notes);
     let near = match verdict.cheapest {
         true => f64::INFINITY,
         false if assessment.strong_probability() <= EASY => EASY_TIE,

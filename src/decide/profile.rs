@@ -19,9 +19,12 @@ pub(super) fn version(policy: &Policy) -> Option<String> {
     policy.models.iter().find_map(|model| model.calibrated.as_ref()).map(|of| of.version.clone())
 }
 
-/// Success that was measured on an operator's rows and success that was estimated from a model's size differ in what
-/// they are shares of.
-pub(super) fn note_mixture(models: &[&ModelProfile], notes: &mut Vec<String>) {
+/// Says where a calibration was meant to be, and where it is not of every model: success that was measured on an
+/// operator's rows and success that was estimated from a model's size differ in what they are shares of.
+pub(super) fn note_gaps(models: &[&ModelProfile], notes: &mut Vec<String>) {
+    if models.iter().any(|model| model.calibration_absent) {
+        notes.push("calibration absent: the score alone says where to think".to_owned());
+    }
     let without: Vec<&str> =
         models.iter().filter(|model| model.calibrated.is_none()).map(|model| model.name.as_str()).collect();
     if !without.is_empty() && without.len() < models.len() {

@@ -163,6 +163,9 @@ pub struct ModelProfile {
     /// What thinking buys and costs on it, where that was measured; absent: as the score says.
     #[serde(skip)]
     pub calibrated: Option<Arc<Calibrated>>,
+    /// A calibration is configured and cannot be used, so whether it was measured is not known.
+    #[serde(skip)]
+    pub calibration_absent: bool,
 }
 
 /// How a kind of traffic wants undecided prompts treated.

@@ -13,7 +13,7 @@ pub use stamps::Stamps;
 pub use watch::{INTERVAL, watch};
 
 use crate::app::App;
-use crate::loaded::{Found, LastReload, Loaded, Outcome, Part, load_classifier};
+use crate::loaded::{Found, LastReload, Loaded, Outcome, Part, find_calibration, load_classifier};
 
 /// Reads everything again. Returns what was on disk, or `None` if that changed meanwhile, so that what was read may never
 /// have belonged together; nothing has taken over then.
@@ -25,23 +25,27 @@ pub fn reload(app: &App) -> Option<Stamps> {
     let old = app.loaded();
     let began = old.config.file.as_deref().map(Stamps::of_file);
     let reread = old.config.reread();
-    let (config, waiting) = match reread {
-        Ok(reread) => (Ok(Arc::new(reread.config)), reread.waiting),
-        Err(error) => (Err(error.to_string()), Vec::new()),
+    let (config, waiting, later) = match reread {
+        Ok(reread) => (Ok(Arc::new(reread.config)), reread.waiting, reread.later),
+        Err(error) => (Err(error.to_string()), Vec::new(), None),
     };
     let wanted = Arc::clone(config.as_ref().unwrap_or(&old.config));
     let stamps = Stamps::of(&wanted);
     let rules = old.find_rules(&wanted);
     let classifier = load_classifier(&wanted).map_err(|fault| fault.to_string());
+    let (calibration, misfit) = match find_calibration(&wanted, later.as_deref()) {
+        Ok((profiles, misfit)) => (Ok(profiles), misfit),
+        Err(message) => (Err(message), None),
+    };
     let ended = old.config.file.as_deref().map(Stamps::of_file);
     if began != ended || Stamps::of(&wanted) != stamps {
         return None;
     }
-    let next = Arc::new(old.replaced_by(Found { config, rules, classifier }));
+    let next = Arc::new(old.replaced_by(Found { config, rules, classifier, calibration }));
     app.take_over(Arc::clone(&next));
     app.recorder.metrics.reloaded(&old, &next);
     tell(&old, &next);
-    tell_waiting(&next, &waiting);
+    tell_waiting(&next, &waiting, misfit.as_deref());
     Some(stamps)
 }
 
@@ -71,14 +75,20 @@ fn tell(old: &Loaded, next: &Loaded) {
             (_, None) => {}
         }
     }
-    let [config, rules, classifier] = outcomes.map(Outcome::as_str);
-    tracing::info!(config, rules, classifier, "read again");
+    if outcomes[1..].contains(&Outcome::Loaded) {
+        next.tell_misfit();
+    }
+    let [config, rules, classifier, calibration] = outcomes.map(Outcome::as_str);
+    tracing::info!(config, rules, classifier, calibration, "read again");
 }
 
-fn tell_waiting(next: &Loaded, waiting: &[&str]) {
+fn tell_waiting(next: &Loaded, waiting: &[&str], misfit: Option<&str>) {
     if !waiting.is_empty() {
         let file = next.config.file.as_deref().unwrap_or(Path::new("")).display();
         let keys = waiting.join(", ");
         tracing::warn!("{file}: {keys}: changed, and read at the start only; restart to put it in force");
+    }
+    if let Some(misfit) = misfit {
+        tracing::warn!("{misfit}; it decides on until the restart, and would be left out then");
     }
 }

@@ -30,6 +30,7 @@ impl Stamps {
         if let ClassifierSource::File(file) = &config.classifier {
             paths.push(file.clone());
         }
+        paths.extend(config.calibration.iter().map(|calibration| calibration.path.clone()));
         Stamps(paths.into_iter().map(|path| (path.clone(), Stamp::of(&path))).collect())
     }
 

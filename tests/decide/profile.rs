@@ -147,6 +147,15 @@ fn each_model_is_taken_in_its_own_mode() {
 }
 
 #[test]
+fn a_calibration_that_is_missing_is_told() {
+    let told = |decision: &Decision| decision.notes.iter().any(|note| note.starts_with("calibration absent"));
+    let mut snapshot = SNAPSHOT.clone();
+    assert!(!told(&of(HARD, &snapshot)));
+    snapshot.policy.models.iter_mut().for_each(|model| model.calibration_absent = true);
+    assert!(told(&of(HARD, &snapshot)));
+}
+
+#[test]
 fn a_model_that_cannot_switch_is_left_alone() {
     let mut snapshot = alone(2.0, GAIN_PER_1000_TOKENS);
     snapshot.policy.models[0].thinking = ThinkingAbility::Never;

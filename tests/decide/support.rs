@@ -54,6 +54,7 @@ fn model(name: &str, architecture: Architecture, total: u64, active: u64, skill:
         skill: Some(skill),
         price: None,
         calibrated: None,
+        calibration_absent: false,
     }
 }
 

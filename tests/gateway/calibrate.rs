@@ -108,7 +108,7 @@ fn names_that_do_not_meet_are_told_with_what_is_known() {
     std::fs::write(folder.join("with.toml"), config).expect("written");
     let output = thinkgate(folder, &["explain", "--config", "with.toml", "hi"]);
     assert_eq!(output.status.code(), Some(2));
-    assert!(err(&output).contains("calibration.path: cannot read"), "{}", err(&output));
+    assert!(err(&output).contains("with.toml: calibration.path: cannot read"), "{}", err(&output));
     assert_eq!(calibrate(folder, &[]).status.code(), Some(0));
     let output = thinkgate(folder, &["explain", "--config", "with.toml", "hi"]);
     assert_eq!(output.status.code(), Some(2));

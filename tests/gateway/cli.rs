@@ -148,6 +148,30 @@ fn a_classifier_that_cannot_be_used_is_bad_input_to_whatever_ends_by_itself() {
 }
 
 #[test]
+fn a_calibration_that_cannot_be_used_is_bad_input_to_whatever_ends_by_itself() {
+    let damaged = file("format = 2");
+    let rows = file("{\"id\": 1, \"prompt\": \"hi\"}\n");
+    for (calibration, reason) in [(path(&damaged), ":1: "), ("/nowhere/calibration.toml", "No such file")] {
+        let config = file(&format!("[calibration]\npath = \"{calibration}\"\n"));
+        for (arguments, code) in [
+            (&["explain", "hi"][..], 2),
+            (&["classify", path(&rows)], 2),
+            (&["ask", "hi"], 2),
+            (&["evaluate", "--suite", "zh-en"], 2),
+            (&["check"], 1),
+        ] {
+            let output = thinkgate(&[arguments, &["--config", path(&config)]].concat());
+            let told = err(&output);
+            assert_eq!(output.status.code(), Some(code), "{arguments:?}: {told}");
+            for words in [path(&config), "calibration.path", calibration, reason] {
+                assert!(told.contains(words), "{arguments:?}: no {words:?} in {told}");
+            }
+            assert_eq!(out(&output), "", "{arguments:?}");
+        }
+    }
+}
+
+#[test]
 fn the_classifier_inside_the_binary_votes_where_asked_to() {
     let version = |config: &str| {
         let config = file(config);

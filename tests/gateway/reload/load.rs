@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::task::JoinSet;
 
-use super::site::{Site, classifier_of, damaged_pack, key, pack};
+use super::site::{CALIBRATED, Site, calibration, classifier_of, damaged_pack, key, pack};
 use crate::support::{Gateway, ask, header, json_of};
 
 const CLIENTS: usize = 16;
@@ -16,8 +16,8 @@ const ROUNDS: usize = 6;
 #[derive(Default)]
 struct Seen {
     requests: usize,
-    /// Rules and classifier of each response, together.
-    versions: BTreeSet<(String, String)>,
+    /// Rules, classifier and calibration of each response, together.
+    versions: BTreeSet<[String; 3]>,
 }
 
 /// Asks without pause, by both routes in turn, until told to stop. Every answer must be one.
@@ -29,16 +29,18 @@ async fn ask_on(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) -> Seen {
         let response = request.send().await.expect("a response");
         assert_eq!(response.status(), 200);
         let versions = header(&response, "x-thinkgate-versions").to_owned();
-        let (rules, classifier) = versions.split_once(";classifier=").expect("both");
+        let (rules, rest) = versions.split_once(";classifier=").expect("both");
         let rules = rules.strip_prefix("rules=").expect("named");
+        let (classifier, calibration) = rest.split_once(";calibration=").expect("all three");
         let body = json_of(response).await;
         if route == "/v1/decision" {
             assert_eq!(body["versions"]["rules"], rules);
             assert_eq!(body["versions"]["classifier"], classifier);
+            assert_eq!(body["versions"]["calibration"], calibration);
         } else {
             assert_eq!(body["choices"][0]["message"]["content"], "x");
         }
-        seen.versions.insert((rules.to_owned(), classifier.to_owned()));
+        seen.versions.insert([rules, classifier, calibration].map(str::to_owned));
         seen.requests += 1;
     }
     seen
@@ -46,7 +48,8 @@ async fn ask_on(gateway: Arc<Gateway>, stop: Arc<AtomicBool>) -> Seen {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_request_fails_and_nothing_damaged_is_served() {
-    let site = Site::new(&key("lasting")).await;
+    let site = Site::new(&format!("{CALIBRATED}{}", key("lasting"))).await;
+    site.write("calibration.toml", calibration("up", 2.0));
     let gateway = Arc::new(site.gateway().await);
     let stop = Arc::new(AtomicBool::new(false));
     let mut clients = JoinSet::new();
@@ -54,25 +57,33 @@ async fn no_request_fails_and_nothing_damaged_is_served() {
         clients.spawn(ask_on(Arc::clone(&gateway), Arc::clone(&stop)));
     }
     let mut sound = BTreeSet::new();
-    let mut now = (site.rules_version(), site.classifier_version());
+    let mut now = [site.rules_version(), site.classifier_version(), site.calibration_version()];
     sound.insert(now.clone());
     for round in 0..ROUNDS {
         site.replace("rules/proof.toml", pack(&format!("round {round}")));
-        now.0 = site.rules_version();
+        now[0] = site.rules_version();
         sound.insert(now.clone());
-        gateway.serves("rules", &now.0).await;
+        gateway.serves("rules", &now[0]).await;
         site.write("rules/proof.toml", damaged_pack());
         gateway.refuses("rules").await;
 
         let classifier = classifier_of(&format!("round {round}"));
         site.replace("model.bin", &classifier);
-        now.1 = site.classifier_version();
+        now[1] = site.classifier_version();
         sound.insert(now.clone());
-        gateway.serves("classifier", &now.1).await;
+        gateway.serves("classifier", &now[1]).await;
         site.write("model.bin", &classifier[..classifier.len() / 2]);
         gateway.refuses("classifier").await;
 
-        site.configure(&(key("lasting") + &key(&format!("round-{round}"))));
+        let text = calibration("up", f64::from(u8::try_from(round).expect("few")) / 2.0);
+        site.replace("calibration.toml", &text);
+        now[2] = site.calibration_version();
+        sound.insert(now.clone());
+        gateway.serves("calibration", &now[2]).await;
+        site.write("calibration.toml", &text[..text.len() / 2]);
+        gateway.refuses("calibration").await;
+
+        site.configure(&format!("{CALIBRATED}{}{}", key("lasting"), key(&format!("round-{round}"))));
         let request = || gateway.get("/v1/models").bearer_auth(format!("round-{round}"));
         gateway.until("config sound", |ready| ready["errors"]["config"].is_null()).await;
         until_status(request, 200).await;
@@ -90,7 +101,7 @@ async fn no_request_fails_and_nothing_damaged_is_served() {
     }
     assert!(seen.is_subset(&sound), "{seen:?} are not all in {sound:?}");
     assert!(seen.len() > ROUNDS, "{} versions in {requests} requests", seen.len());
-    for part in ["config", "rules", "classifier"] {
+    for part in ["config", "rules", "classifier", "calibration"] {
         for outcome in ["loaded", "refused"] {
             let line = format!("thinkgate_reloads_total{{outcome=\"{outcome}\",part=\"{part}\"}}");
             assert!(counted(&gateway, &line) >= ROUNDS, "{line}");

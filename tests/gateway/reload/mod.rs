@@ -1,5 +1,6 @@
 //! Files change, the gateway serves on.
 
+mod calibration;
 mod files;
 mod load;
 mod parts;

@@ -3,13 +3,13 @@
 use super::site::{Site, classifier_of, damaged_pack, key, pack};
 use crate::support::{Gateway, ask, json_of};
 
-async fn status(gateway: &Gateway, key: &str) -> u16 {
+pub(super) async fn status(gateway: &Gateway, key: &str) -> u16 {
     let request = gateway.post("/v1/decision", &ask("hi")).bearer_auth(key);
     request.send().await.expect("a response").status().as_u16()
 }
 
 /// Waits until another configuration is in force.
-async fn reconfigured(site: &Site, gateway: &Gateway, more: &str) {
+pub(super) async fn reconfigured(site: &Site, gateway: &Gateway, more: &str) {
     let before = gateway.ready().await["versions"]["config"].clone();
     site.configure(more);
     gateway.until("another configuration", |ready| ready["versions"]["config"] != before).await;

@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Read};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
-use super::site::{Site, damaged_pack, key, pack};
+use super::site::{CALIBRATED, Site, calibration, damaged_pack, key, pack};
 use crate::support::PATIENCE;
 
 struct Running {
@@ -77,6 +77,7 @@ async fn a_hangup_reloads_and_the_log_says_what_came_of_it() {
         "up               dense Qwen/Qwen3-4B at".to_owned(),
         format!("1, version {}, {}", site.rules_version(), site.path("rules").display()),
         format!("version {}, {}", site.classifier_version(), site.path("model.bin").display()),
+        "calibration      none, the score alone says where to think: none is configured".to_owned(),
         "api (by default), debug".to_owned(),
         "2: first, second".to_owned(),
     ] {
@@ -85,7 +86,7 @@ async fn a_hangup_reloads_and_the_log_says_what_came_of_it() {
     // Nothing has changed, so that only the signal can be the reason.
     running.signal("-HUP");
     let (running, text) = running.logs("read again").await;
-    assert!(text.contains("SIGHUP") && text.matches("unchanged").count() == 3, "{text}");
+    assert!(text.contains("SIGHUP") && text.matches("unchanged").count() == 4, "{text}");
 
     site.write("rules/proof.toml", pack("second"));
     let version = site.rules_version();
@@ -110,4 +111,42 @@ async fn a_hangup_reloads_and_the_log_says_what_came_of_it() {
     let mut rest = String::new();
     running.log.read_to_string(&mut rest).expect("UTF-8");
     assert!(running.child.wait().expect("ends").success(), "{rest}");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_calibration_that_a_restart_would_leave_out_is_told() {
+    let site = Site::new(CALIBRATED).await;
+    site.write("calibration.toml", calibration("up", 2.0));
+    let running = Running::start(&site);
+    let line = format!("version {}, {}", site.calibration_version(), site.path("calibration.toml").display());
+    assert!(running.said.contains(&line), "no {line:?} in {}", running.said);
+    let (running, text) = running.logs("calibrate again").await;
+    assert!(text.contains("fitted to the scores of rules other and classifier none"), "{text}");
+
+    let elsewhere = site.config(CALIBRATED).replace("name = \"up\"", "name = \"down\"");
+    site.write("thinkgate.toml", elsewhere);
+    running.signal("-HUP");
+    let (running, text) = running.logs("until the restart").await;
+    let last = text.lines().last().expect("a line");
+    for words in [
+        "WARN",
+        "thinkgate.toml: calibration.path",
+        "calibration.toml:",
+        "no model \"up\"; configured are down",
+        "left out",
+    ] {
+        assert!(last.contains(words), "no {words:?} in {last}");
+    }
+    assert!(text.contains("calibration=\"unchanged\""), "{text}");
+
+    // Made for the models to come: the last good one stays until then.
+    site.replace("calibration.toml", calibration("down", 2.0));
+    running.signal("-HUP");
+    let (_running, text) = running.logs("read again").await;
+    for words in
+        ["ERROR", "no model \"down\"; configured are up", "wait for a restart", "calibration=\"refused\""]
+    {
+        assert!(text.contains(words), "no {words:?} in {text}");
+    }
 }

@@ -1,8 +1,10 @@
 //! A folder with everything that a gateway reloads, and the gateway that watches it.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
+use thinkgate::calibration::{Line, Profile, Profiles, Provenance, write};
 use thinkgate::classifier;
 use thinkgate::rules::RuleSet;
 
@@ -34,6 +36,26 @@ pub(crate) fn classifier_of(data: &str) -> Vec<u8> {
     other.data.sha256 = data.to_owned();
     classifier::write(&other)
 }
+
+/// A calibration by which thinking adds `gain` log-odds to the even chance of being right, for 992 tokens. From about 0.2 on
+/// that is worth its tokens.
+pub(crate) fn calibration(model: &str, gain: f64) -> String {
+    let line = |base: f64| Line { base, ..Line::default() };
+    let profile = Profile {
+        rows: 100,
+        thinking: [-8.0, 8.0],
+        complexity: [-8.0, 8.0],
+        without: line(0.0),
+        gain: line(gain),
+        tokens_without: line(3.0),
+        tokens_with: line(1000_f64.log2()),
+    };
+    let fitted_on = Provenance { data: "d".into(), rules: "other".into(), classifier: "none".into() };
+    write(&fitted_on, BTreeMap::from([(model.to_owned(), profile)]))
+}
+
+/// What makes a configuration use `calibration.toml`.
+pub(crate) const CALIBRATED: &str = "[calibration]\npath = \"calibration.toml\"\n";
 
 pub(crate) struct Site {
     pub(crate) folder: tempfile::TempDir,
@@ -93,6 +115,11 @@ impl Site {
     pub(crate) fn classifier_version(&self) -> String {
         let bytes = std::fs::read(self.path("model.bin")).expect("read");
         classifier::read(&bytes).expect("sound").version
+    }
+
+    /// The version of the calibration on disk, which must be sound.
+    pub(crate) fn calibration_version(&self) -> String {
+        Profiles::load(&self.path("calibration.toml")).expect("sound").version
     }
 }
 
