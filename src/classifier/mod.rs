@@ -97,7 +97,7 @@ pub const RULES_BOUND: f64 = 4.0;
 pub const VOTE_BOUND: f64 = 3.5;
 /// Log-odds that it may say against, of an ask of more than [`LONG_ASK`] tokens: a hard question in many easy words is still
 /// hard, and the words around it are most of what the vote sees.
-const LONG_AGAINST: f64 = 0.7;
+const LONG_AGAINST: f64 = 0.5;
 /// Tokens up to which an ask is one question.
 const LONG_ASK: usize = 60;
 

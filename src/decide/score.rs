@@ -179,8 +179,8 @@ impl Assessment {
     fn inherit(&mut self, before: &Assessment, message: Option<usize>, strengths: &Strengths) {
         let share = strengths.score.inherited;
         let most = strengths.worth(Strength::Strong);
-        let lent = ((before.thinking - before.prior) * share).clamp(-most, most);
-        let complexity = ((before.complexity - before.complexity_prior) * share).clamp(-most, most);
+        let lent = (before.thinking - before.prior).clamp(-most, most) * share;
+        let complexity = (before.complexity - before.complexity_prior).clamp(-most, most) * share;
         if lent.abs() < 0.05 && complexity.abs() < 0.05 {
             return;
         }
