@@ -119,9 +119,9 @@ impl Rows<'_> {
     /// Log-odds as serving would have them, without the level.
     fn said(&self, weighing: &Weighing, row: usize, kind: Leaving) -> f64 {
         let example = &self.examples[row];
-        let rules = weighing.rules * example.rules.clamp(-RULES_BOUND, RULES_BOUND);
-        let vote = weighing.vote(self.left_out[row].of(kind)[0], example.features.tokens);
-        weighing.prior + rules + vote
+        let rules = example.rules.clamp(-RULES_BOUND, RULES_BOUND);
+        let vote = weighing.vote_beside(rules, self.left_out[row].of(kind)[0], example.features.tokens);
+        weighing.prior + weighing.rules * rules + vote
     }
 }
 

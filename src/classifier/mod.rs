@@ -95,11 +95,13 @@ pub const RULES_BOUND: f64 = 4.0;
 
 /// Log-odds that the vote may say: less than one decisive rule.
 pub const VOTE_BOUND: f64 = 3.5;
-/// Log-odds that it may say against, of an ask of more than [`LONG_ASK`] tokens: a hard question in many easy words is still
-/// hard, and the words around it are most of what the vote sees.
+/// Log-odds that it may say against what rules found in an ask of more than [`LONG_ASK`] tokens: a hard question in many
+/// easy words is still hard, and the words around it are most of what the vote sees.
 const LONG_AGAINST: f64 = 0.5;
 /// Tokens up to which an ask is one question.
 const LONG_ASK: usize = 60;
+/// Log-odds of rules, together, that have found something.
+const FOUND: f64 = 1.0;
 
 /// How the vote and the rules are weighed for one language: log-odds of "thinking helps" and "a strong model is
 /// needed" as sums, and what the first is worth as a probability.
@@ -149,11 +151,17 @@ pub struct Weighing {
 }
 
 impl Weighing {
-    /// Log-odds that a head's value adds, of an ask of so many tokens.
+    /// Log-odds that a head's value adds.
     #[must_use]
-    pub fn vote(&self, value: f64, tokens: usize) -> f64 {
-        let against = if tokens > LONG_ASK { LONG_AGAINST } else { VOTE_BOUND };
-        (self.head * (value - self.centre)).clamp(-against, VOTE_BOUND)
+    pub fn vote(&self, value: f64) -> f64 {
+        (self.head * (value - self.centre)).clamp(-VOTE_BOUND, VOTE_BOUND)
+    }
+
+    /// The same beside rules that say so much together, unweighed, of an ask of so many tokens.
+    #[must_use]
+    pub fn vote_beside(&self, rules: f64, value: f64, tokens: usize) -> f64 {
+        let vote = self.vote(value);
+        if tokens > LONG_ASK && rules >= FOUND { vote.max(-LONG_AGAINST) } else { vote }
     }
 }
 

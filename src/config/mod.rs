@@ -58,9 +58,9 @@ pub struct Config {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum ClassifierSource {
     /// None: the rules decide alone.
-    #[default]
     Off,
     /// The one inside this program.
+    #[default]
     Builtin,
     /// The one in this file.
     File(PathBuf),
@@ -166,7 +166,7 @@ impl Default for Config {
             presets: Policy::builtin_presets(),
             models: models::embedded_pair(),
             rules: None,
-            classifier: ClassifierSource::Off,
+            classifier: ClassifierSource::default(),
             calibration: None,
             keys: Vec::new(),
             log: Log::default(),
@@ -471,8 +471,7 @@ fn read_classifier(section: Section<'_, '_, '_>, folder: &Path) -> ClassifierSou
     match (enabled, path) {
         (Some(false), _) => ClassifierSource::Off,
         (_, Some(path)) => ClassifierSource::File(path),
-        (Some(true), None) => ClassifierSource::Builtin,
-        (None, None) => ClassifierSource::default(),
+        (_, None) => ClassifierSource::Builtin,
     }
 }
 

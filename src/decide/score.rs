@@ -87,8 +87,8 @@ fn weigh(matches: &[Match<'_>], strengths: &Strengths, trained: Option<&Trained<
     let (mut prior, mut complexity_prior) = (numbers.prior, numbers.complexity_prior);
     if let Some(trained) = trained {
         (prior, complexity_prior) = trained.priors();
-        trained.weigh_rules(&mut evidence, strengths.worth(Strength::Decisive));
-        trained.add_evidence(&mut evidence);
+        let rules = trained.weigh_rules(&mut evidence, strengths.worth(Strength::Decisive));
+        trained.add_evidence(rules, &mut evidence);
         trained.add_votes(&mut votes);
     }
     let sum = |pick: fn(&Evidence) -> f64| evidence.iter().filter(|e| !e.shadow).map(pick).sum::<f64>();

@@ -46,13 +46,14 @@ impl<'c> Trained<'c> {
     }
 
     /// Bounds what the rules say together and turns it into the common measure. A decisive rule is left as it is: it was
-    /// written to settle the matter.
-    pub(super) fn weigh_rules(&self, evidence: &mut [Evidence], decisive: f64) {
-        weigh_side(evidence, &self.blend.thinking, decisive, |evidence| &mut evidence.contribution);
+    /// written to settle the matter. Returns what they say together for thinking, bounded and not yet weighed.
+    pub(super) fn weigh_rules(&self, evidence: &mut [Evidence], decisive: f64) -> f64 {
         weigh_side(evidence, &self.blend.strong, decisive, |evidence| &mut evidence.complexity);
+        weigh_side(evidence, &self.blend.thinking, decisive, |evidence| &mut evidence.contribution)
     }
 
-    pub(super) fn add_evidence(&self, evidence: &mut Vec<Evidence>) {
+    /// Adds the vote beside rules that say so much together.
+    pub(super) fn add_evidence(&self, rules: f64, evidence: &mut Vec<Evidence>) {
         let vote = &self.vote;
         let item = |id: &str, contribution: f64, complexity: f64| Evidence {
             kind: EvidenceKind::Classifier,
@@ -63,8 +64,8 @@ impl<'c> Trained<'c> {
             complexity,
             shadow: false,
         };
-        let thinking = self.blend.thinking.vote(vote.thinking(), self.tokens);
-        let strong = self.blend.strong.vote(vote.strong(), self.tokens);
+        let thinking = self.blend.thinking.vote_beside(rules, vote.thinking(), self.tokens);
+        let strong = self.blend.strong.vote(vote.strong());
         evidence.push(item("classifier.words", thinking, strong));
         evidence.push(item(
             "classifier.level",
@@ -95,7 +96,7 @@ fn weigh_side(
     weighing: &Weighing,
     decisive: f64,
     pick: fn(&mut Evidence) -> &mut f64,
-) {
+) -> f64 {
     let counts = |value: f64| value.abs() < decisive;
     let together: f64 = evidence
         .iter_mut()
@@ -107,4 +108,5 @@ fn weigh_side(
     for value in evidence.iter_mut().map(pick).filter(|value| counts(**value)) {
         *value *= share * weighing.rules;
     }
+    share * together
 }

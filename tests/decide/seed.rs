@@ -2,7 +2,7 @@ use thinkgate::conversation::{Conversation, Mode};
 use thinkgate::decide::decide;
 use thinkgate::policy::Skill;
 
-use crate::support::{RULES_ALONE, SNAPSHOT, of_body, of_prompt, of_turns, verdict};
+use crate::support::{RULES_ALONE, SNAPSHOT, of_prompt, of_turns, verdict};
 
 const SLOW_LOOP: &str = "
 ```python

@@ -172,15 +172,16 @@ fn a_calibration_that_cannot_be_used_is_bad_input_to_whatever_ends_by_itself() {
 }
 
 #[test]
-fn the_classifier_inside_the_binary_votes_where_asked_to() {
+fn the_classifier_inside_the_binary_votes_unless_turned_off() {
     let version = |config: &str| {
         let config = file(config);
         let output = thinkgate(&["explain", "--json", "--config", path(&config), "hi"]);
         let decision: Value = serde_json::from_str(&out(&output)).expect("JSON");
         decision["versions"]["classifier"].clone()
     };
-    assert!(version("[classifier]\nenabled = true\n").is_string());
-    assert_eq!(version(""), Value::Null);
+    assert!(version("").is_string());
+    assert_eq!(version("[classifier]\nenabled = true\n"), version(""));
+    assert_eq!(version("[classifier]\nenabled = false\n"), Value::Null);
 }
 
 #[test]

@@ -191,12 +191,13 @@ async fn the_classifiers_vote_is_turned_off_and_on() {
     let gateway = site.gateway().await;
     let config = site.config("");
     let with = |keys: &str| config.replace("path = \"model.bin\"", keys);
+    let builtin = thinkgate::classifier::Classifier::builtin().expect("loads").version;
     for (keys, version) in [
         ("path = \"model.bin\"\nenabled = false", None),
-        ("enabled = true", Some(thinkgate::classifier::Classifier::builtin().expect("loads").version)),
+        ("enabled = true", Some(builtin.clone())),
         ("enabled = false", None),
         ("path = \"model.bin\"\nenabled = true", Some(site.classifier_version())),
-        ("", None),
+        ("", Some(builtin)),
     ] {
         let before = gateway.ready().await["versions"]["config"].clone();
         site.write("thinkgate.toml", with(keys));
