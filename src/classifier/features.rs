@@ -151,10 +151,21 @@ impl Tokens {
     fn of(text: &str) -> Self {
         let mut tokens = Tokens { all: Vec::with_capacity(text.len() / 4), ..Tokens::default() };
         let mut at = 0;
+        // Where the last run of plain letters or digits ends: its words are not measured again, each to its end.
+        let mut plain_until = 0;
         while let Some(c) = text[at..].chars().next() {
+            if c.is_ascii_alphanumeric() && at >= plain_until {
+                match Run::of(&text[at..]) {
+                    Run { length, encoded: true, .. } => {
+                        at += length;
+                        continue;
+                    }
+                    Run { length, mixed: false, .. } => plain_until = at + length,
+                    Run { .. } => {}
+                }
+            }
             at += match c {
                 c if c.is_whitespace() => c.len_utf8(),
-                c if c.is_ascii_alphanumeric() && payload(&text[at..]) > 0 => payload(&text[at..]),
                 '0'..='9' => tokens.number(&text[at..]),
                 c if is_ideograph(c) => tokens.push(&text[at..at + c.len_utf8()], Kind::Ideograph),
                 c if c.is_alphabetic() => tokens.word(&text[at..]),
@@ -248,14 +259,28 @@ impl Tokens {
     }
 }
 
-/// Length of the encoded or random text at the start, 0 where there is none: letters and digits that nobody would read.
-fn payload(text: &str) -> usize {
-    const SHORTEST: usize = 24;
-    let of_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
-    let end = text.bytes().position(|b| !of_code(b)).unwrap_or(text.len());
-    let run = &text.as_bytes()[..end];
-    let mixed = run.iter().any(u8::is_ascii_digit) && run.iter().any(u8::is_ascii_alphabetic);
-    if end >= SHORTEST && mixed && !run.contains(&b'/') || end >= 2 * SHORTEST && mixed { end } else { 0 }
+/// Letters, digits and the marks of base64 without a gap.
+struct Run {
+    /// Bytes.
+    length: usize,
+    /// There are both letters and digits.
+    mixed: bool,
+    /// Nobody would read it: encoded or random.
+    encoded: bool,
+}
+
+impl Run {
+    /// The run at the start of a text.
+    fn of(text: &str) -> Self {
+        const SHORTEST: usize = 24;
+        let of_code = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=');
+        let length = text.bytes().position(|b| !of_code(b)).unwrap_or(text.len());
+        let run = &text.as_bytes()[..length];
+        let mixed = run.iter().any(u8::is_ascii_digit) && run.iter().any(u8::is_ascii_alphabetic);
+        // Paths and rates have slashes too, up to a length.
+        let long = length >= if run.contains(&b'/') { 2 * SHORTEST } else { SHORTEST };
+        Run { length, mixed, encoded: mixed && long }
+    }
 }
 
 fn distinct(values: impl Iterator<Item = u64>) -> usize {
