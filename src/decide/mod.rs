@@ -71,6 +71,8 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
     note_conflicts(&wishes, &mut notes);
     if snapshot.classifier.is_none() {
         notes.push("classifier absent: rules alone decide, probabilities are not calibrated".to_owned());
+    } else if !assessment.calibrated() {
+        notes.push("classifier silent: the words point back, the probability is not calibrated".to_owned());
     }
     let thinking = Thinking {
         mode: plan.mode,

@@ -217,7 +217,12 @@ impl Assessment {
         }
     }
 
-    /// Calibrated probability that thinking helps.
+    /// Whether [`Assessment::probability`] was fitted.
+    pub(super) fn calibrated(&self) -> bool {
+        self.calibration.is_some()
+    }
+
+    /// Probability that thinking helps; the score itself where the rules spoke alone.
     pub(super) fn probability(&self) -> f64 {
         logistic(self.calibration.map_or(self.thinking, |platt| platt.of(self.thinking)))
     }

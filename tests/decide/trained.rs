@@ -1,7 +1,7 @@
 use thinkgate::conversation::{Conversation, Mode};
 use thinkgate::decide::{EvidenceKind, decide};
 
-use crate::support::{RULES_ALONE, SNAPSHOT, of_prompt};
+use crate::support::{RULES_ALONE, SNAPSHOT, of_prompt, of_turns};
 
 #[test]
 fn what_is_plain_is_decided_plainly() {
@@ -51,4 +51,14 @@ fn a_decision_says_whether_training_had_a_say() {
     let without = decide(&Conversation::of_prompt("你好"), &RULES_ALONE);
     assert_eq!(without.versions.classifier, None);
     assert!(without.notes.iter().any(|note| note.starts_with("classifier absent")));
+}
+
+#[test]
+fn words_that_point_back_are_left_to_the_rules() {
+    for (first, next) in [("求解方程x²-5x+6=0", "继续"), ("Prove that 7 is prime.", "that's wrong")] {
+        let decision = of_turns(&[("user", first), ("assistant", "…"), ("user", next)]);
+        assert!(decision.notes.iter().any(|note| note.starts_with("classifier silent")), "{decision:#?}");
+        assert!(decision.evidence.iter().all(|evidence| evidence.kind != EvidenceKind::Classifier));
+        assert!((decision.thinking.probability - decision.score).abs() < 1e-12);
+    }
 }
