@@ -7,9 +7,10 @@ MESSAGES = [{"role": "user", "content": QUESTION}]
 # Above the smallest budget that Anthropic takes, and room for an answer beside it.
 BUDGET, MOST = 1024, 2048
 
+# Nothing to invent, so that even a very small model comes to the end of its call.
 PARAMETERS = {
     "type": "object",
-    "properties": {"city": {"type": "string"}, "days": {"type": "integer"}},
+    "properties": {"city": {"type": "string", "enum": ["Paris", "Lima"]}, "days": {"type": "integer", "enum": [1, 2]}},
     "required": ["city", "days"],
     "additionalProperties": False,
 }

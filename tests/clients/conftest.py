@@ -20,7 +20,7 @@ UPSTREAM = """
 [[models]]
 name = "{name}"
 architecture = "dense"
-total_params = "8B"
+total_params = "8.2B"
 context_length = 200000
 upstream = {{ url = "{url}", dialect = "{dialect}", model_id = "{model_id}", api_key_env = "FAKE_KEY" }}
 """

@@ -1,7 +1,6 @@
 """LangChain's two packages and LiteLLM as a client: tools, structured output, errors."""
 
 import anthropic
-import litellm
 import openai
 import pytest
 from asked import BUDGET, CHAT_TOOL, MESSAGES, MOST, RESULT, Sum, check_arguments
@@ -11,6 +10,7 @@ from langchain_anthropic import ChatAnthropic
 from langchain_core.messages import HumanMessage, ToolMessage
 from langchain_core.tools import tool
 from langchain_openai import ChatOpenAI
+from offline import litellm
 
 on_and_off = pytest.mark.parametrize("thinking", [True, False], ids=["on", "off"])
 

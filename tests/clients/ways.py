@@ -4,13 +4,11 @@ They return the answer's text and the reasoning; None stands for a client that d
 """
 
 import anthropic
-import litellm
 import openai
 from asked import BUDGET, MESSAGES, MOST, QUESTION
 from langchain_anthropic import ChatAnthropic
 from langchain_openai import ChatOpenAI
-
-litellm.suppress_debug_info = True
+from offline import litellm
 
 
 def effort(thinking):

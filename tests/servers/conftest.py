@@ -29,7 +29,7 @@ class Server:
     thinking: str = "hybrid"
 
     def config(self):
-        upstream = f'url = "http://127.0.0.1:{self.port}/v1", dialect = "{os.environ.get("DRY") or self.dialect}", model_id = "{self.model_id}"'
+        upstream = f'url = "http://127.0.0.1:{self.port}/v1", dialect = "{self.dialect}", model_id = "{self.model_id}"'
         facts = 'architecture = "dense"\ntotal_params = "135M"\ncontext_length = 1024'
         return f'[[models]]\nname = "{self.name}"\n{facts}\nthinking = "{self.thinking}"\nupstream = {{ {upstream} }}\n'
 

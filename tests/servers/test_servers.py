@@ -13,15 +13,6 @@ from process import BINARY, Gateway
 
 THINKING = ["llama-cpp", "llama-cpp-inline", "mlx-lm"]
 EVERY = [*THINKING, "smollm2"]
-# Nothing to invent, so that a small model comes to the end of its call.
-CHOICES = {
-    "type": "object",
-    "properties": {"city": {"enum": ["Paris", "Lima"]}, "days": {"enum": [1, 2]}},
-    "required": ["city", "days"],
-    "additionalProperties": False,
-}
-CHAT = {"type": "function", "function": CHAT_TOOL["function"] | {"parameters": CHOICES}}
-RESPONSES, MESSAGES = RESPONSES_TOOL | {"parameters": CHOICES}, MESSAGES_TOOL | {"input_schema": CHOICES}
 QUESTION = [{"role": "user", "content": "What is 17 + 25?"}]
 
 streamed = pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
@@ -106,12 +97,12 @@ EXAMPLES = [*shown(1, "Paris", 1), *shown(2, "Lima", 2), *shown(3, "Paris", 2), 
 def test_a_tool_loop(client, stream):
     """Nothing forces the call: the model makes it, and the server tells it from text."""
     history = [*EXAMPLES, asks_for_the_weather("Lima", 2)]
-    [choice] = ask(client, "smollm2", stream, messages=history, tools=[CHAT]).choices
+    [choice] = ask(client, "smollm2", stream, messages=history, tools=[CHAT_TOOL]).choices
     assert choice.finish_reason == "tool_calls"
     [call] = choice.message.tool_calls
     assert call.function.name == "forecast" and json.loads(call.function.arguments) == {"city": "Lima", "days": 2}
     history += [choice.message.to_dict(), {"role": "tool", "tool_call_id": call.id, "content": "rain"}]
-    assert ask(client, "smollm2", stream, messages=history, tools=[CHAT]).choices[0].message.content == "Rain."
+    assert ask(client, "smollm2", stream, messages=history, tools=[CHAT_TOOL]).choices[0].message.content == "Rain."
 
 
 @pytest.mark.parametrize("model", ["llama-cpp", "smollm2"])
@@ -166,7 +157,7 @@ def test_tools_in_the_other_apis(client, gateway):
                 told.append({"type": "function_call_output", "call_id": message["tool_call_id"], "output": message["content"]})
             case _:
                 told.append(message)
-    response = client.responses.create(model="smollm2", input=told, tools=[RESPONSES], temperature=0, max_output_tokens=200)
+    response = client.responses.create(model="smollm2", input=told, tools=[RESPONSES_TOOL], temperature=0, max_output_tokens=200)
     [call] = [item for item in response.output if item.type == "function_call"]
     assert json.loads(call.arguments) == {"city": "Lima", "days": 2}
 
@@ -182,7 +173,7 @@ def test_tools_in_the_other_apis(client, gateway):
             case _:
                 told.append(message)
     with anthropic.Anthropic(base_url=gateway.url, api_key="unused", max_retries=0) as other:
-        fields = {"tools": [MESSAGES], "extra_body": {"temperature": 0}}
+        fields = {"tools": [MESSAGES_TOOL], "extra_body": {"temperature": 0}}
         message = other.messages.create(model="smollm2", messages=told, max_tokens=200, **fields)
     [call] = [block for block in message.content if block.type == "tool_use"]
     assert call.input == {"city": "Lima", "days": 2}
