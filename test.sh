@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Sets up and runs every test: Rust, the shipped rules, unmodified clients of Python and Node against the real binary, real model
 # servers behind it, and the questions of the embedded models. What a step prints is shown only if it fails.
-# Names of steps run these alone: ./test.sh rust clients
+# Names of steps run these alone: ./test.sh rust clients. Only by name: agents (Claude Code and Codex, 800 MB).
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -63,6 +63,11 @@ servers() {
   pip --only-binary :all: -r tests/servers/requirements.txt
 }
 
+agents() {
+  mkdir -p .venv/agents
+  npm install --prefix .venv/agents --no-audit --no-fund --no-save @anthropic-ai/claude-code@2.1.328 @openai/codex@0.169.0
+}
+
 pip() { $python -m pip install --quiet --disable-pip-version-check "$@"; }
 pytest() { THINKGATE_BIN="$thinkgate" $python -m pytest -q "$@"; }
 
@@ -78,6 +83,12 @@ step rules "shipped rules: examples and cases" "$thinkgate" check
 
 step clients "installing clients" clients
 step clients "unmodified clients before fakes of three dialects" pytest tests/clients
+
+if [[ $only == *" agents "* ]]; then
+  step agents "installing clients" clients
+  step agents "installing Claude Code and Codex" agents
+  AGENTS=$PWD/.venv/agents step agents "Claude Code and Codex before the same fakes" pytest tests/clients/test_agents.py
+fi
 
 # Wheels do not exist for every platform; where CI runs they do.
 if [ -n "${CI:-}" ] || [ "$only" != "  " ] || servers >"$log" 2>&1; then

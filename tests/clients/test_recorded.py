@@ -9,7 +9,7 @@ import pytest
 import wire
 from conftest import UPSTREAMS
 from fakes.anthropic import sign
-from fakes.reply import AFTER_TOOL, REASONING
+from fakes.reply import AFTER_TOOL, REASONING, SHELLS
 
 RECORDED = {path.stem: json.loads(path.read_text()) for path in sorted((Path(__file__).parent / "recorded").glob("*.json"))}
 CLAUDE = [name for name in RECORDED if name.startswith("claude")]
@@ -58,9 +58,7 @@ def test_it_is_served(mixed, fakes, name, model):
         assert heard.calls or set(json.loads(heard.text)) == {"files"}
     else:
         [(called, arguments)] = heard.calls
-        first = RECORDED[name]["body"]["tools"][0]
-        assert called == first["name"]
-        assert set(arguments) == set(first.get("parameters", first.get("input_schema"))["required"])
+        assert arguments == SHELLS[called]
         assert heard.reason in ("tool_use", "completed")
     sent = fakes[model].last.body
     assert not {"client_metadata", "context_management", "store", "include"} & set(sent) or model == "claude"

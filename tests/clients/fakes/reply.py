@@ -7,6 +7,8 @@ from dataclasses import dataclass
 REASONING = "They ask for a product. Six times seven makes 42.\nSo 42 it is."
 ANSWER = "It is 42, 四十二。"
 AFTER_TOOL = "The tool said: "
+# What an agent's shell tool is asked to run; of other tools the first is called, with what its schema allows.
+SHELLS = {"Bash": {"command": "echo $((6 * 707))"}, "exec_command": {"cmd": "echo $((6 * 707))"}}
 
 
 @dataclass
@@ -27,8 +29,8 @@ def decide(*, thinking, tools, forced, answered, schema=None, stop=(), most=None
     """`tools` are (name, schema) pairs, `forced` the name of one that must be called or True, `answered` the newest tool result."""
     reasoning = pieces(REASONING) if thinking else []
     if tools and (forced or answered is None):
-        name, parameters = next((tool for tool in tools if tool[0] == forced), tools[0])
-        return Reply(reasoning, [], (name, json.dumps(instance(parameters))), "tool_calls")
+        name, parameters = next((tool for tool in tools if tool[0] == forced or tool[0] in SHELLS), tools[0])
+        return Reply(reasoning, [], (name, json.dumps(SHELLS.get(name) or instance(parameters))), "tool_calls")
     text = AFTER_TOOL + answered if answered is not None else ANSWER
     if schema is not None:
         text = json.dumps(instance(schema))
