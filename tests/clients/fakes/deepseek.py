@@ -23,6 +23,8 @@ class DeepSeekFake(ChatFake):
             form != "json_object" or "json" in str(body["messages"]).lower(),
             "Prompt must contain the word 'json' in some form to use 'response_format' of type 'json_object'.",
         )
+        forces = body.get("tool_choice") not in (None, "auto", "none")
+        self.check(not (forces and self.thinks(body)), "Thinking mode does not support this tool_choice")
         foreign = FOREIGN & set(body)
         self.check(not foreign, f"fields of other servers: {sorted(foreign)}")
         self.check_history(body)
