@@ -13,7 +13,13 @@ const Sum = z.object({ sum: z.number().int() });
 
 const ask = async ({ model, thinking, stream }, fields = {}) => {
   const body = { model, messages, max_tokens: most, reasoning_effort: effort(thinking), ...fields };
-  return stream ? client.chat.completions.stream(body).finalChatCompletion() : client.chat.completions.create(body);
+  if (!stream) return client.chat.completions.create(body);
+  // The accumulator keeps the last piece only of a field that it does not know.
+  const pieces = [];
+  const runner = client.chat.completions.stream(body).on("chunk", ({ choices }) => pieces.push(choices[0]?.delta.reasoning_content ?? ""));
+  const whole = await runner.finalChatCompletion();
+  if (pieces.join("")) whole.choices[0].message.reasoning_content = pieces.join("");
+  return whole;
 };
 
 const respond = async ({ model, thinking, stream }, fields = {}) => {
