@@ -102,10 +102,14 @@ def servers(folder):
 
 
 @pytest.fixture(scope="session")
-def gateway(servers, folder):
+def astray(servers):
+    """A name for a model that its server does not have."""
+    return Server("astray", "mlx-lm", servers["mlx-lm"].port, None, "no/such-model")
+
+
+@pytest.fixture(scope="session")
+def gateway(servers, astray, folder):
     config = folder / "thinkgate.toml"
-    astray = Server("astray", "mlx-lm", servers["mlx-lm"].port, None, "no/such-model")
     config.write_text("".join(server.config() for server in (*servers.values(), astray)))
     with Gateway(config) as gateway:
-        gateway.config = config
         yield gateway

@@ -221,10 +221,13 @@ def test_a_server_killed_in_mid_stream(folder):
             assert gone.value.status_code in (502, 503)
 
 
-def test_the_probe_finds_what_is_true(gateway):
-    command = [BINARY, "models", "--probe", "--json", "--config", str(gateway.config)]
+def test_the_probe_finds_what_is_true(servers, astray, folder):
+    config = folder / "probed.toml"
+    config.write_text("".join(server.config() for server in (*(servers[name] for name in THINKING), astray)))
+    command = [BINARY, "models", "--probe", "--json", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120)
-    assert done.returncode in (0, 3), done.stderr
-    found = {model["name"]: model["probe"] for model in json.loads(done.stdout)["models"] if model.get("probe")}
-    for model in THINKING:
-        assert found[model]["switch"] == "effective", found[model]
+    found = {probe["model"]: probe for probe in json.loads(done.stdout)["probes"]}
+    assert {model: found[model]["switch"] for model in THINKING} == dict.fromkeys(THINKING, "obeyed")
+    fields = {"llama-cpp": "reasoning_content", "llama-cpp-inline": "<think> in content", "mlx-lm": "reasoning"}
+    assert {model: found[model]["reasoning_in"] for model in THINKING} == fields
+    assert "404" in json.dumps(found["astray"]), "what the server said of the model it does not have"
