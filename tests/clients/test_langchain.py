@@ -69,7 +69,8 @@ def test_a_tool_loop_of_litellm(mixed, provider, model, thinking):
     base = {"openai": f"{mixed}/v1", "anthropic": mixed}[provider]
     switch = {"reasoning_effort": "high" if thinking else "none", "allowed_openai_params": ["reasoning_effort"]}
     if provider == "anthropic":
-        switch = {"thinking": {"type": "enabled", "budget_tokens": BUDGET} if thinking else {"type": "disabled"}}
+        budget = {"type": "enabled", "budget_tokens": BUDGET} if thinking else {"type": "disabled"}
+        switch = {"thinking": budget, "allowed_openai_params": ["thinking"]}
     fields = {"model": f"{provider}/{model}", "api_base": base, "api_key": "unused", "max_tokens": MOST, "tools": [CHAT_TOOL], **switch}
     first = litellm.completion(messages=MESSAGES, **fields).choices[0]
     assert first.finish_reason == "tool_calls"

@@ -16,13 +16,16 @@ CLAUDE = [name for name in RECORDED if name.startswith("claude")]
 CODEX = [name for name in RECORDED if name.startswith("codex")]
 
 
-def thinks(name):
-    return "-off" not in name
+def modes(name):
+    """What was asked for; an adaptive client leaves it to whoever answers, and so to the router."""
+    if "adaptive" in name:
+        return ("on", "off")
+    return ("off",) if "-off" in name else ("on",)
 
 
 def shows(name):
     """Claude Code asks that thinking be kept from it; Codex asks for a summary."""
-    return thinks(name) and name in CODEX
+    return modes(name) == ("on",) and name in CODEX
 
 
 def replay(gateway, name, model, change=lambda body: None):
@@ -47,15 +50,15 @@ def test_it_is_served(mixed, fakes, name, model):
     response, read = replay(mixed, name, model, signed)
     heard = read(response)
     assert response.headers["x-thinkgate-model"] == model
-    assert response.headers["x-thinkgate-thinking"] == ("on" if thinks(name) else "off")
+    assert response.headers["x-thinkgate-thinking"] in modes(name)
     assert "<think>" not in heard.text + heard.reasoning
     assert heard.reasoning == (REASONING if shows(name) else "")
     assert heard.usage["output_tokens"] > 0
-    if name.endswith("-loop"):
+    if name.endswith("schema-loop"):
+        assert set(json.loads(heard.text)) == {"files"} and not heard.calls
+    elif name.endswith("-loop"):
         assert heard.text.startswith(AFTER_TOOL) and "a.py" in heard.text and not heard.calls
         assert heard.reason in ("end_turn", "completed")
-    elif "schema" in name:
-        assert heard.calls or set(json.loads(heard.text)) == {"files"}
     else:
         [(called, arguments)] = heard.calls
         assert arguments == SHELLS[called]
@@ -67,7 +70,7 @@ def test_it_is_served(mixed, fakes, name, model):
     assert [each for each in names if each in functions] == functions, "every function it has is offered"
 
 
-@pytest.mark.parametrize("name", [name for name in CLAUDE if thinks(name)])
+@pytest.mark.parametrize("name", [name for name in CLAUDE if modes(name) == ("on",)])
 def test_hidden_thinking_is_signed_where_the_server_signs(mixed, name):
     response, read = replay(mixed, name, "claude", signed)
     heard = read(response)
@@ -92,8 +95,9 @@ def test_the_embedded_models_answer_the_rest_of_it(mixed, name, model):
     heard = read(response)
     assert heard.text or heard.reason in ("max_tokens", "incomplete")
     assert "<think>" not in heard.text + heard.reasoning
-    assert bool(heard.reasoning) == shows(name)
-    assert response.headers["x-thinkgate-thinking"] == ("on" if thinks(name) else "off")
+    # So far from what it was taught, a small model may not think although it is asked to.
+    assert shows(name) or not heard.reasoning
+    assert response.headers["x-thinkgate-thinking"] in modes(name)
 
 
 @pytest.mark.parametrize("name", RECORDED)
@@ -108,9 +112,9 @@ def test_the_router_takes_it_too(mixed, name):
 
 @pytest.mark.parametrize("name", RECORDED)
 def test_it_can_be_decided_about(mixed, name):
-    decision = httpx.post(f"{mixed}/v1/decision", json=RECORDED[name]["body"]).json()
-    assert decision["thinking"]["mode"] == ("on" if thinks(name) else "off")
-    assert decision["thinking"]["source"] in ("field", "inherited")
+    decision = httpx.post(f"{mixed}/v1/decision", json=RECORDED[name]["body"] | {"model": "auto"}).json()
+    assert decision["thinking"]["mode"] in modes(name)
+    assert "adaptive" in name or decision["thinking"]["source"] == "field"
 
 
 @pytest.mark.parametrize("name", [name for name in CLAUDE if not name.endswith("-loop")])

@@ -95,7 +95,7 @@ def litellm_openai(gateway, model, thinking, stream):
 
 
 def litellm_anthropic(gateway, model, thinking, stream):
-    return litellm_chat("anthropic", gateway, gateway, model, stream, thinking=budget(thinking))
+    return litellm_chat("anthropic", gateway, gateway, model, stream, thinking=budget(thinking), allowed_openai_params=["thinking"])
 
 
 def joined(parts):
