@@ -194,7 +194,7 @@ def test_a_model_id_that_the_server_does_not_have(client):
     with pytest.raises(openai.APIStatusError) as refused:
         ask(client, "astray")
     assert refused.value.status_code in (404, 502)
-    assert refused.value.body["message"] and refused.value.body["code"]
+    assert refused.value.body["message"]
     assert ask(client, "mlx-lm", **switch(False)).choices[0].message.content, "its neighbour still answers"
 
 
