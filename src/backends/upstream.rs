@@ -72,7 +72,9 @@ impl Upstream {
         let permit = self.enter().await?;
         let deadline = Instant::now() + self.config.timeouts.total;
         let response = self.send(call).await?;
-        let expects_closer = self.config.inline_reasoning && call.thinking == Mode::On;
+        // A text that is continued is nobody's answer, so nothing is taken out of it.
+        let inline = self.config.inline_reasoning && !call.is_completion();
+        let expects_closer = inline && call.thinking == Mode::On;
         if call.stream {
             let reader = Reader {
                 events: Events::default(),
@@ -84,15 +86,14 @@ impl Upstream {
                 response,
                 deadline,
                 timeouts: self.config.timeouts,
-                inline: self.config.inline_reasoning,
+                inline,
                 expects_closer,
                 _permit: permit,
             };
             return Ok(Answer::Steps(reader.into_steps()));
         }
         let body = self.read_whole(response, deadline).await?;
-        read_answer(&body, self.config.inline_reasoning, expects_closer)
-            .map(|whole| Answer::Whole(Box::new(whole)))
+        read_answer(&body, inline, expects_closer).map(|whole| Answer::Whole(Box::new(whole)))
     }
 
     async fn enter(&self) -> Result<OwnedSemaphorePermit, BackendError> {
@@ -103,9 +104,12 @@ impl Upstream {
     }
 
     async fn send(&self, call: &Call) -> Result<reqwest::Response, BackendError> {
-        let body = dialect::body(call, &self.config);
+        let (body, route) = match call.is_completion() {
+            true => (dialect::completion_body(call, &self.config), "completions"),
+            false => (dialect::body(call, &self.config), "chat/completions"),
+        };
         let body = serde_json::to_vec(&body).expect("a JSON value always serialises");
-        let url = format!("{}/chat/completions", self.config.url.as_str().trim_end_matches('/'));
+        let url = format!("{}/{route}", self.config.url.as_str().trim_end_matches('/'));
         let accept = if call.stream { "text/event-stream" } else { "application/json" };
         // Only these headers: whatever the client sent is its business with us.
         let mut request = self
@@ -332,7 +336,9 @@ impl Reader {
             finished: false,
         });
         let before = self.queue.len();
-        let delta = fields.shift_remove("delta");
+        // Completions have their text where chats have a delta.
+        let text = fields.shift_remove("text").map(|text| serde_json::json!({"content": text}));
+        let delta = fields.shift_remove("delta").or(text);
         let finish_reason = fields.shift_remove("finish_reason").filter(|reason| !reason.is_null());
         if let Some(Value::Object(mut delta)) = delta {
             delta.shift_remove("role");

@@ -24,6 +24,18 @@ pub fn body(call: &Call, upstream: &Upstream) -> Map<String, Value> {
     body
 }
 
+/// The body of a completion: no chat template, so no field speaks of thinking.
+#[must_use]
+pub fn completion_body(call: &Call, upstream: &Upstream) -> Map<String, Value> {
+    let mut body = call.body.clone();
+    for field in THINKING_FIELDS.iter().chain(NEVER_FORWARDED).chain(&["chat_template_kwargs"]) {
+        body.shift_remove(*field);
+    }
+    body.insert("model".into(), upstream.model_id.clone().into());
+    ask_for_usage(&mut body, call.stream);
+    body
+}
+
 /// Every top-level field that some backend reads as a word about thinking. A client's field in one dialect would
 /// contradict ours in another, so none is left standing.
 const THINKING_FIELDS: &[&str] = &[

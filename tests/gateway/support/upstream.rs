@@ -85,7 +85,10 @@ impl MockUpstream {
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> MockUpstream {
         let script = Arc::new(Script::default());
         script.replies.lock().expect("no test panicked with it").extend(replies);
-        let router = Router::new().route("/v1/chat/completions", post(reply)).with_state(Arc::clone(&script));
+        let router = Router::new()
+            .route("/v1/chat/completions", post(reply))
+            .route("/v1/completions", post(reply))
+            .with_state(Arc::clone(&script));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, router).await });
