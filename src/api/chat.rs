@@ -15,7 +15,7 @@ use super::error::ApiError;
 use super::request::{ChatRequest, Room};
 use super::stream::Relay;
 use crate::app::App;
-use crate::backends::{Answer, Call, Steps, Whole};
+use crate::backends::{Answer, Asked, Call, Steps, Whole};
 use crate::config::Key;
 use crate::conversation::{Asks, Conversation};
 use crate::decide::{Decision, Snapshot, decide};
@@ -130,8 +130,15 @@ fn order_of(
     let thinking = &decision.thinking;
     // Callers without keys are one.
     let caller = caller.key.as_deref().map_or(0, Key::holder);
-    let call =
-        Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts, caller };
+    let call = Call {
+        asked: Asked::of(decision, &body),
+        body,
+        thinking: thinking.mode,
+        budget: thinking.budget_tokens,
+        stream,
+        experts,
+        caller,
+    };
     let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
     Ok((order, room))
 }

@@ -2,10 +2,13 @@
 //!
 //! Every backend answers in the same steps, so that nothing above this module knows which one it was.
 
+mod applied;
 pub mod breaker;
 pub mod builtin;
+pub mod capability;
 pub mod dialect;
 mod experts;
+mod intent;
 mod sse;
 mod think;
 pub mod upstream;
@@ -17,7 +20,9 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use self::applied::{Applied, Lossy};
 pub use self::experts::{ExpertDetail, ExpertReport, LayerReport, TRACED, TokenReport};
+pub use self::intent::{Asked, Intent};
 use crate::conversation::Mode;
 
 /// What a backend is asked to do.
@@ -29,6 +34,8 @@ pub struct Call {
     pub thinking: Mode,
     /// Most reasoning tokens.
     pub budget: Option<u32>,
+    /// What of these the client asked for itself.
+    pub asked: Asked,
     /// Whether the client wants a stream.
     pub stream: bool,
     /// What the client wants to know of the experts; upstreams cannot tell.

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout};
 
+use super::dialect::Auth;
 use super::sse::{BadEvent, Events};
 use super::think::{self, Part, Splitter};
 use super::{Answer, BackendError, Call, Step, Steps, Usage, Whole, dialect};
@@ -103,20 +104,25 @@ impl Upstream {
     }
 
     async fn send(&self, call: &Call) -> Result<reqwest::Response, BackendError> {
-        let body = dialect::body(call, &self.config);
-        let body = serde_json::to_vec(&body).expect("a JSON value always serialises");
-        let url = format!("{}/chat/completions", self.config.url.as_str().trim_end_matches('/'));
+        let outgoing = dialect::outgoing(call, &self.config);
+        let body = serde_json::to_vec(&outgoing.body).expect("a JSON value always serialises");
         let accept = if call.stream { "text/event-stream" } else { "application/json" };
         // Only these headers: whatever the client sent is its business with us.
         let mut request = self
             .client
-            .post(url)
+            .post(outgoing.endpoint.url)
             .header(CONTENT_TYPE, "application/json")
             .header(ACCEPT, accept)
             .header(ACCEPT_ENCODING, "identity")
             .body(body);
         if let Some(key) = &self.config.api_key {
-            request = request.bearer_auth(key.reveal());
+            request = match outgoing.endpoint.auth {
+                Auth::Bearer => request.bearer_auth(key.reveal()),
+                Auth::Header(name) => request.header(name, key.reveal()),
+            };
+        }
+        for (name, value) in outgoing.endpoint.headers {
+            request = request.header(*name, *value);
         }
         // An answer in one piece starts when it is complete.
         let times = &self.config.timeouts;

@@ -15,7 +15,7 @@ use sha2::{Digest, Sha256};
 
 use super::Environment;
 use super::hub::{self, Name};
-use super::models::Secret;
+use super::Secret;
 
 /// A breakdown of the network is waited out so many times without progress.
 const ATTEMPTS: u32 = 5;

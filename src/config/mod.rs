@@ -2,11 +2,13 @@
 //!
 //! Reading checks everything and reports every fault at once. This is the only place that reads the environment.
 
+mod dialect;
 mod download;
 mod hub;
 mod models;
 mod reader;
 mod reread;
+mod upstream;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -20,10 +22,12 @@ use crate::calibration::GAIN_PER_1000_TOKENS;
 use crate::conversation::Mode;
 use crate::policy::{Policy, Preset};
 
-pub use models::{Dialect, Model, Source, Timeouts, Upstream};
+pub use dialect::{Dialect, Wire};
+pub use models::{Model, Source};
 pub use reader::Fault;
 use reader::{Document, Section};
 pub use reread::Reread;
+pub use upstream::{Secret, Timeouts, Upstream};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]
