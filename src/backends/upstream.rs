@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 use super::dialect::Auth;
 use super::sse::{BadEvent, Events};
 use super::think::{self, Part, Splitter};
-use super::{Answer, BackendError, Call, Step, Steps, Usage, Whole, dialect};
+use super::{Answer, Applied, BackendError, Call, Step, Steps, Usage, Whole, dialect};
 use crate::config;
 use crate::conversation::Mode;
 
@@ -94,6 +94,12 @@ impl Upstream {
         let body = self.read_whole(response, deadline).await?;
         read_answer(&body, self.config.inline_reasoning, expects_closer)
             .map(|whole| Answer::Whole(Box::new(whole)))
+    }
+
+    /// What the server will be told of the call.
+    #[must_use]
+    pub fn applied(&self, call: &Call) -> Applied {
+        dialect::applied(call, &self.config)
     }
 
     async fn enter(&self) -> Result<OwnedSemaphorePermit, BackendError> {

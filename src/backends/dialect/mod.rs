@@ -1,18 +1,32 @@
-//! "How is this backend told to think, or not to?" One file per family, data in and data out.
+//! "How is this backend told to think, or not to?" Data in and data out.
 //!
-//! `plan.rs` holds the decision against what is known of the model, whatever the words; a dialect's file puts the plan in the
-//! dialect's words; `words.rs` has those that several share.
+//! `plan.rs` holds the decision against what is known of the model, whatever the words; the file of a dialect, or of those that
+//! tell it alike, puts the plan in its words; `words.rs` has those that several share.
 
+mod anthropic;
+mod bedrock;
+mod effort;
 mod endpoint;
+mod fireworks;
+mod flag;
+mod gemini;
 mod generic;
+mod llama_cpp;
+mod mlx_lm;
+mod ollama_native;
+mod openrouter;
 mod plan;
+mod sglang;
+mod tensorrt_llm;
+mod together;
+mod typed;
 mod vllm;
 mod words;
 
 use serde_json::{Map, Value};
 
-use self::plan::Plan;
 pub use self::endpoint::{Auth, Endpoint};
+use self::plan::Plan;
 use super::Call;
 use super::applied::Applied;
 use super::capability::{self, Capability, Spelling};
@@ -68,10 +82,35 @@ fn framed(wire: Wire, body: Map<String, Value>) -> Map<String, Value> {
 }
 
 fn spell(body: &mut Map<String, Value>, plan: &Plan<'_>) {
-    match plan.upstream.dialect {
-        Dialect::Vllm => vllm::spell(body, plan),
-        _ => generic::spell(body, plan),
-    }
+    let spell = match plan.upstream.dialect {
+        Dialect::Vllm => vllm::spell,
+        Dialect::Sglang | Dialect::Lmdeploy => sglang::spell,
+        Dialect::LlamaCpp => llama_cpp::spell,
+        Dialect::TensorrtLlm => tensorrt_llm::spell,
+        Dialect::MlxLm => mlx_lm::spell,
+        Dialect::OllamaNative => ollama_native::spell,
+        Dialect::Openai
+        | Dialect::Azure
+        | Dialect::Ollama
+        | Dialect::LmStudio
+        | Dialect::Xai
+        | Dialect::Groq => effort::spell,
+        Dialect::Deepseek
+        | Dialect::Glm
+        | Dialect::Kimi
+        | Dialect::Doubao
+        | Dialect::Minimax
+        | Dialect::Hunyuan => typed::spell,
+        Dialect::Dashscope | Dialect::Siliconflow | Dialect::MistralRs => flag::spell,
+        Dialect::Openrouter => openrouter::spell,
+        Dialect::Together => together::spell,
+        Dialect::Fireworks => fireworks::spell,
+        Dialect::Anthropic => anthropic::spell,
+        Dialect::Gemini => gemini::spell,
+        Dialect::Bedrock => bedrock::spell,
+        Dialect::Generic => generic::spell,
+    };
+    spell(body, plan);
     for (field, value) in &plan.capability.always {
         body.entry(field).or_insert_with(|| value.clone());
     }

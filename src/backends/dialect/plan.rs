@@ -93,10 +93,6 @@ impl<'u> Plan<'u> {
                 self.applied.lost(reason);
                 return self.turn_off(body);
             }
-            if reason == Lossy::OffForTools {
-                self.frees_tools = true;
-                self.applied.lost(Lossy::ToolChoiceDropped);
-            }
         }
         let told = self.switchable || self.effort.is_some() || self.budget.is_some();
         self.say = if told { Say::On } else { Say::Nothing };
@@ -111,10 +107,6 @@ impl<'u> Plan<'u> {
         if self.applied.mode == Mode::Off && self.capability.json == Conflict::TurnsOn && wants_json(body) {
             self.applied.mode = Mode::On;
             self.applied.lost(Lossy::OnForJson);
-        }
-        if self.applied.mode == Mode::On && self.capability.forced_tools == Conflict::Yields && forces_tools(body) {
-            self.frees_tools = true;
-            self.applied.lost(Lossy::ToolChoiceDropped);
         }
     }
 
@@ -179,11 +171,10 @@ impl<'u> Plan<'u> {
 
     /// What of the request leaves no place for thinking.
     fn excluded(&self, body: &Map<String, Value>) -> Option<Lossy> {
-        let stands = |conflict: Conflict| matches!(conflict, Conflict::TurnsOff | Conflict::Yields);
-        if stands(self.capability.forced_tools) && forces_tools(body) {
+        if self.capability.forced_tools == Conflict::TurnsOff && forces_tools(body) {
             return Some(Lossy::OffForTools);
         }
-        if stands(self.capability.json) && wants_json(body) {
+        if self.capability.json == Conflict::TurnsOff && wants_json(body) {
             return Some(Lossy::OffForJson);
         }
         let least = self.budget.filter(|_| self.capability.cap_counts == CapCounts::All).map(u64::from);
@@ -199,6 +190,17 @@ impl<'u> Plan<'u> {
             self.applied.lost(Lossy::SwitchedModel);
         }
         let thinks = self.applied.mode == Mode::On;
+        let forced = forces_tools(&call.body);
+        let must_yield = match self.capability.forced_tools {
+            Conflict::Yields => true,
+            // A model that always thinks, told to do so as little as it can, thinks still.
+            Conflict::TurnsOff => thinks,
+            Conflict::None | Conflict::TurnsOn => false,
+        };
+        if forced && must_yield {
+            self.frees_tools = true;
+            self.applied.lost(Lossy::ToolChoiceDropped);
+        }
         if thinks && self.capability.thinks_in_streams_only && !call.stream {
             self.force_stream = true;
             self.applied.lost(Lossy::ForcedStream);
