@@ -56,7 +56,8 @@ impl Asked {
             return Asked::Budget;
         }
         let settled = decision.wishes.iter().find(|wish| wish.honoured);
-        let Some((Asks::Thinking(Mode::On, Some(tokens)), by)) = settled.map(|wish| (&wish.asks, &*wish.by)) else {
+        let Some((Asks::Thinking(Mode::On, Some(tokens)), by)) = settled.map(|wish| (&wish.asks, &*wish.by))
+        else {
             return Asked::Nothing;
         };
         match by {

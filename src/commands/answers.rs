@@ -70,7 +70,8 @@ async fn ask(
     let mut body = Map::new();
     body.insert("messages".into(), row.messages.clone());
     body.insert("seed".into(), json!(seed));
-    let call = Call { body, thinking, budget: None, asked: Asked::Nothing, stream: true, experts: None, caller: 0 };
+    let call =
+        Call { body, thinking, budget: None, asked: Asked::Nothing, stream: true, experts: None, caller: 0 };
     let (text, tokens) = match served.ask(&call).await? {
         Answer::Whole(whole) => {
             let text = |choice: &Value| choice.pointer("/message/content")?.as_str().map(str::to_owned);

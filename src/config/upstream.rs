@@ -240,4 +240,3 @@ fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
     section.finish();
     timeouts
 }
-

@@ -257,7 +257,15 @@ mod tests {
 
     fn call(body: Value) -> Call {
         let Value::Object(body) = body else { panic!("an object") };
-        Call { body, thinking: Mode::On, budget: None, asked: Asked::Nothing, stream: false, experts: None, caller: 0 }
+        Call {
+            body,
+            thinking: Mode::On,
+            budget: None,
+            asked: Asked::Nothing,
+            stream: false,
+            experts: None,
+            caller: 0,
+        }
     }
 
     fn model(takes_tools: bool) -> engine::ModelInfo {

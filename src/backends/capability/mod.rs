@@ -96,7 +96,8 @@ pub fn families() -> &'static [Family] {
 }
 
 fn text(name: &str) -> &'static str {
-    let file = FILES.get_file(name).unwrap_or_else(|| panic!("models/capabilities/{name} is part of the program"));
+    let file =
+        FILES.get_file(name).unwrap_or_else(|| panic!("models/capabilities/{name} is part of the program"));
     file.contents_utf8().expect("TOML is UTF-8")
 }
 

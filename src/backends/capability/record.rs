@@ -258,7 +258,9 @@ impl Capability {
     #[must_use]
     pub fn ability(&self) -> ThinkingAbility {
         match self.thinking {
-            ThinkingAbility::Always if self.lowest().is_some() || self.budget.is_some() => ThinkingAbility::Hybrid,
+            ThinkingAbility::Always if self.lowest().is_some() || self.budget.is_some() => {
+                ThinkingAbility::Hybrid
+            }
             other => other,
         }
     }

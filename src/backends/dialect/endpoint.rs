@@ -29,7 +29,11 @@ impl Endpoint {
         let base = upstream.url.as_str().trim_end_matches('/');
         let path = path(upstream.wire, model_id, stream);
         let query = query(upstream, stream);
-        Endpoint { url: format!("{base}{path}{query}"), auth: auth(upstream), headers: headers(upstream.wire) }
+        Endpoint {
+            url: format!("{base}{path}{query}"),
+            auth: auth(upstream),
+            headers: headers(upstream.wire),
+        }
     }
 }
 

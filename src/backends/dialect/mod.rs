@@ -11,12 +11,14 @@ mod words;
 
 use serde_json::{Map, Value};
 
-use self::plan::Plan;
 pub use self::endpoint::{Auth, Endpoint};
+use self::plan::Plan;
 use super::Call;
 use super::applied::Applied;
 use super::capability::{self, Capability, Spelling};
+use super::wire::{self, history};
 use crate::config::{Dialect, Upstream, Wire};
+use crate::conversation::Mode;
 
 /// What is sent, and what it amounts to.
 #[derive(Debug)]
@@ -36,14 +38,22 @@ pub struct Outgoing {
 /// The request to send.
 #[must_use]
 pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
-    let plan = Plan::of(call, upstream);
+    let mut plan = Plan::of(call, upstream);
     let stream = call.stream || plan.force_stream;
     let mut body = call.body.clone();
+    let rule = history::Rule {
+        capability: plan.capability,
+        dialect: upstream.dialect,
+        wire: upstream.wire,
+        thinking: plan.applied.mode == Mode::On,
+    };
+    history::settle(&mut body, &rule).into_iter().for_each(|lossy| plan.applied.lost(lossy));
     prepare(&mut body, &plan);
+    body.insert("stream".into(), stream.into());
     if upstream.wire == Wire::Chat {
         ask_for_usage(&mut body, stream);
     }
-    let mut body = framed(upstream.wire, body);
+    let mut body = wire::framed(upstream.wire, body);
     spell(&mut body, &plan);
     Outgoing {
         body,
@@ -58,13 +68,6 @@ pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
 #[must_use]
 pub fn applied(call: &Call, upstream: &Upstream) -> Applied {
     Plan::of(call, upstream).applied
-}
-
-/// The body in another frame; thinking is not in it yet.
-fn framed(wire: Wire, body: Map<String, Value>) -> Map<String, Value> {
-    match wire {
-        Wire::Chat | Wire::Anthropic | Wire::Gemini | Wire::OllamaNative | Wire::Bedrock => body,
-    }
 }
 
 fn spell(body: &mut Map<String, Value>, plan: &Plan<'_>) {

@@ -112,7 +112,10 @@ impl<'u> Plan<'u> {
             self.applied.mode = Mode::On;
             self.applied.lost(Lossy::OnForJson);
         }
-        if self.applied.mode == Mode::On && self.capability.forced_tools == Conflict::Yields && forces_tools(body) {
+        if self.applied.mode == Mode::On
+            && self.capability.forced_tools == Conflict::Yields
+            && forces_tools(body)
+        {
             self.frees_tools = true;
             self.applied.lost(Lossy::ToolChoiceDropped);
         }
