@@ -12,6 +12,7 @@ mod intent;
 mod sse;
 mod think;
 pub mod upstream;
+mod wire;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -139,13 +140,22 @@ impl Usage {
     /// Reads OpenAI's `usage` object.
     #[must_use]
     pub fn of_json(usage: &Value) -> Option<Usage> {
+        let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+        let (prompt, mut completion) = (count("prompt_tokens")?, count("completion_tokens")?);
+        let reasoning = usage
+            .pointer("/completion_tokens_details/reasoning_tokens")
+            .or_else(|| usage.get("reasoning_tokens"))
+            .and_then(Value::as_u64);
+        // xAI and Gemini count reasoning beside the rest of the answer; their own total shows it.
+        if let (Some(reasoning), Some(total)) = (reasoning, count("total_tokens"))
+            && total == prompt + completion + reasoning
+        {
+            completion += reasoning;
+        }
         Some(Usage {
-            prompt_tokens: usage.get("prompt_tokens")?.as_u64()?,
-            completion_tokens: usage.get("completion_tokens")?.as_u64()?,
-            reasoning_tokens: usage
-                .pointer("/completion_tokens_details/reasoning_tokens")
-                .or_else(|| usage.get("reasoning_tokens"))
-                .and_then(Value::as_u64),
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            reasoning_tokens: reasoning,
             cached_tokens: usage.pointer("/prompt_tokens_details/cached_tokens").and_then(Value::as_u64),
             raw: Some(usage.clone()),
         })

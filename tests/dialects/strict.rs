@@ -23,6 +23,9 @@ fn fault(field: &str, value: &Value, kind: &Value) -> Option<String> {
         Value::Array(allowed) => allowed.contains(value),
         Value::Object(known) => {
             let Some(object) = value.as_object() else { return Some(format!("{field} is no object")) };
+            if known.contains_key("type") && !object.contains_key("type") {
+                return Some(format!("{field} has no type"));
+            }
             return object.iter().find_map(|(key, value)| match known.get(key) {
                 Some(kind) => fault(&format!("{field}.{key}"), value, kind),
                 None => Some(format!("unknown field {field}.{key}")),

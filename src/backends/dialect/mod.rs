@@ -26,11 +26,13 @@ mod words;
 use serde_json::{Map, Value};
 
 pub use self::endpoint::{Auth, Endpoint};
-use self::plan::Plan;
+use self::plan::{Plan, Say};
 use super::Call;
 use super::applied::Applied;
-use super::capability::{self, Capability, Spelling};
+use super::capability::{self, Capability, History, Spelling};
+use super::wire::{self, history};
 use crate::config::{Dialect, Upstream, Wire};
+use crate::conversation::Mode;
 
 /// What is sent, and what it amounts to.
 #[derive(Debug)]
@@ -50,14 +52,16 @@ pub struct Outgoing {
 /// The request to send.
 #[must_use]
 pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
-    let plan = Plan::of(call, upstream);
+    let mut plan = Plan::of(call, upstream);
     let stream = call.stream || plan.force_stream;
     let mut body = call.body.clone();
+    settle_history(&mut body, &mut plan);
     prepare(&mut body, &plan);
+    body.insert("stream".into(), stream.into());
     if upstream.wire == Wire::Chat {
         ask_for_usage(&mut body, stream);
     }
-    let mut body = framed(upstream.wire, body);
+    let mut body = wire::framed(upstream.wire, body);
     spell(&mut body, &plan);
     Outgoing {
         body,
@@ -71,13 +75,30 @@ pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
 /// What a backend would be told, without writing the request.
 #[must_use]
 pub fn applied(call: &Call, upstream: &Upstream) -> Applied {
-    Plan::of(call, upstream).applied
+    let mut plan = Plan::of(call, upstream);
+    let answers = call.body.get("messages").and_then(Value::as_array);
+    let answers = answers.into_iter().flatten().any(|message| message["role"] == "assistant");
+    if answers && plan.capability.history != History::Ignored {
+        let read = ["messages", "tools"];
+        let mut body: Map<String, Value> = read
+            .iter()
+            .filter_map(|field| Some(((*field).to_owned(), call.body.get(*field)?.clone())))
+            .collect();
+        settle_history(&mut body, &mut plan);
+    }
+    plan.applied
 }
 
-/// The body in another frame; thinking is not in it yet.
-fn framed(wire: Wire, body: Map<String, Value>) -> Map<String, Value> {
-    match wire {
-        Wire::Chat | Wire::Anthropic | Wire::Gemini | Wire::OllamaNative | Wire::Bedrock => body,
+/// Reasoning of earlier turns, as the backend wants it.
+fn settle_history(body: &mut Map<String, Value>, plan: &mut Plan<'_>) {
+    let rule = history::Rule {
+        capability: plan.capability,
+        dialect: plan.upstream.dialect,
+        wire: plan.upstream.wire,
+        thinking: plan.applied.mode == Mode::On,
+    };
+    for lossy in history::settle(body, &rule) {
+        plan.applied.lost(lossy);
     }
 }
 
@@ -160,7 +181,7 @@ const MODE_FLAGS: &[&str] = &[
 
 /// Makes the body this upstream's, up to the word about thinking.
 fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
-    let kept = kept(body, plan.capability);
+    let kept = kept(body, plan);
     let passes = &plan.capability.passes;
     for field in THINKING_FIELDS.iter().filter(|field| !passes.iter().any(|passed| passed == *field)) {
         body.shift_remove(*field);
@@ -181,13 +202,17 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
 }
 
 /// What the client says inside the dialect's own thinking object beside the mode.
-fn kept(body: &Map<String, Value>, capability: &Capability) -> Option<(String, Value)> {
-    let (field, keep): (&str, &dyn Fn(&str) -> bool) = match capability.spelling {
-        Spelling::Kwargs => ("chat_template_kwargs", &|key| !MODE_FLAGS.contains(&key)),
-        Spelling::Typed | Spelling::Enabled | Spelling::EnabledOrAdaptive | Spelling::Adaptive => {
-            ("thinking", &|key| capability.keeps.iter().any(|kept| kept == key))
+fn kept(body: &Map<String, Value>, plan: &Plan<'_>) -> Option<(String, Value)> {
+    let capability = plan.capability;
+    let keeps = |key: &str| capability.keeps.iter().any(|kept| kept == key);
+    let (field, keep): (&str, &dyn Fn(&str) -> bool) = match (capability.spelling, plan.say) {
+        (Spelling::Kwargs, _) => ("chat_template_kwargs", &|key| !MODE_FLAGS.contains(&key)),
+        // Without a mode the object would be empty words.
+        (_, Say::Nothing) => return None,
+        (Spelling::Object, _) => ("reasoning", &keeps),
+        (Spelling::Typed | Spelling::Enabled | Spelling::EnabledOrAdaptive | Spelling::Adaptive, _) => {
+            ("thinking", &keeps)
         }
-        Spelling::Object => ("reasoning", &|key| capability.keeps.iter().any(|kept| kept == key)),
         _ => return None,
     };
     let own = body.get(field)?.as_object()?;

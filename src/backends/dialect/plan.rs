@@ -86,7 +86,7 @@ impl<'u> Plan<'u> {
             self.applied.lost(Lossy::OnUnsupported);
             return;
         }
-        self.set_depth(intent);
+        self.set_depth(intent, cap_of(body));
         if let Some(reason) = self.excluded(body) {
             if self.switchable || self.upstream.thinking_model_id.is_some() {
                 *self = Plan::for_mode(Mode::Off, self.upstream);
@@ -130,7 +130,7 @@ impl<'u> Plan<'u> {
     }
 
     /// Which of effort and budget can be told, and what is lost by it.
-    fn set_depth(&mut self, intent: &Intent) {
+    fn set_depth(&mut self, intent: &Intent, cap: Option<u64>) {
         let mut effort = self.capability.nearest(intent.effort);
         let mut budget = self.budget_rule().zip(intent.budget);
         if let (Some(either), Some(_), Some(_)) = (self.capability.either, effort, budget) {
@@ -159,8 +159,12 @@ impl<'u> Plan<'u> {
             _ => {}
         }
         self.effort = effort;
+        let cap = cap.filter(|_| self.capability.cap_counts == CapCounts::All);
+        let half = cap.and_then(|cap| u32::try_from(cap / 2).ok()).unwrap_or(u32::MAX);
         self.budget = budget.map(|(rule, tokens)| {
-            let given = tokens.clamp(rule.min, rule.max);
+            // Deciding left room for the answer; what is clamped upwards here must leave some too.
+            let fits = if cap.is_some_and(|cap| u64::from(tokens) >= cap) { half } else { tokens };
+            let given = fits.clamp(rule.min, rule.max);
             if given != tokens {
                 self.applied.lost(Lossy::BudgetClamped);
             }
