@@ -8,7 +8,7 @@ use axum::extract::State;
 use axum::http::{Request, Response};
 
 use super::error::{ApiError, ErrorForm};
-use super::exchange::{add_headers, decide_request, json_response};
+use super::exchange::{add_headers, decide_request, json_response, note_applied, order_of};
 use super::request::ClientRequest;
 use crate::app::App;
 use crate::decide::Decision;
@@ -45,5 +45,8 @@ async fn decide(
 ) -> Result<Decision, ApiError> {
     let (head, body) = request.into_parts();
     let mut asked = ClientRequest::read(app, &loaded.config, None, &head.headers, body).await?;
-    Ok(decide_request(app, loaded, caller, &mut asked)?.0)
+    let (mut decision, free) = decide_request(app, loaded, caller, &mut asked)?;
+    let (order, _form, _room) = order_of(app, caller, &decision, asked, free)?;
+    note_applied(&mut decision, &order);
+    Ok(decision)
 }

@@ -17,7 +17,7 @@ use super::error::ApiError;
 use super::relay::Relay;
 use super::request::{ClientRequest, Room};
 use crate::app::App;
-use crate::backends::{Answer, Call, Steps};
+use crate::backends::{Answer, Asked, Call, Steps};
 use crate::config::Key;
 use crate::conversation::{Asks, Conversation};
 use crate::decide::{Decision, Snapshot, decide};
@@ -86,6 +86,8 @@ async fn answer(
     let stream = asked.stream;
     let head = head_of(loaded, caller, &asked);
     let (order, form, room) = order_of(app, caller, decision, asked, free)?;
+    note_applied(decision, &order);
+    record.told(decision);
     let work = dispatch(Arc::clone(app), order);
     let mut work = Box::pin(async move {
         let _held = room;
@@ -111,6 +113,13 @@ async fn answer(
             let steps = stream::once(work).map_ok(steps_of).try_flatten().boxed();
             Ok(Reply::Stream(Relay { writer: form.writer(head.by(&decision.model)), steps }))
         }
+    }
+}
+
+/// What the backend will be told. A text that is continued is told nothing.
+pub(super) fn note_applied(decision: &mut Decision, order: &Order) {
+    if !order.is_completion() {
+        decision.note_applied(order.applied());
     }
 }
 
@@ -154,7 +163,7 @@ fn head_of(loaded: &Loaded, caller: &Caller, asked: &ClientRequest) -> Head {
     }
 }
 
-fn order_of(
+pub(super) fn order_of(
     app: &App,
     caller: &Caller,
     decision: &Decision,
@@ -177,8 +186,15 @@ pub(super) fn call_of(
     let thinking = &decision.thinking;
     // Callers without keys are one.
     let caller = caller.key.as_deref().map_or(0, Key::holder);
-    let call =
-        Call { body, thinking: thinking.mode, budget: thinking.budget_tokens, stream, experts, caller };
+    let call = Call {
+        asked: Asked::of(decision, &body),
+        body,
+        thinking: thinking.mode,
+        budget: thinking.budget_tokens,
+        stream,
+        experts,
+        caller,
+    };
     (call, form, room)
 }
 
@@ -193,6 +209,9 @@ fn note_fallback(decision: &mut Decision, dispatched: &Dispatched, record: &mut 
         .push(format!("fallback: {} could not take the request; {} did", decision.model, profile.name));
     decision.model.clone_from(&profile.name);
     decision.architecture = profile.architecture;
+    if decision.applied.is_some() {
+        decision.note_applied(dispatched.applied.clone());
+    }
     record.served_by(decision);
 }
 
@@ -234,7 +253,8 @@ pub(super) fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
         ("x-thinkgate-score", format!("{:.4}", decision.score)),
         ("x-thinkgate-versions", versions_of(decision)),
     ];
-    for (name, value) in fields {
+    let applied = decision.applied.as_ref().map(|applied| ("x-thinkgate-applied", applied.compact()));
+    for (name, value) in fields.into_iter().chain(applied) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }

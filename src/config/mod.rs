@@ -2,12 +2,14 @@
 //!
 //! Reading checks everything and reports every fault at once. This is the only place that reads the environment.
 
+mod dialect;
 mod download;
 mod hub;
 mod keys;
 mod models;
 mod reader;
 mod reread;
+mod upstream;
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -21,11 +23,13 @@ use crate::calibration::GAIN_PER_1000_TOKENS;
 use crate::conversation::Mode;
 use crate::policy::{Policy, Preset};
 
+pub use dialect::{Dialect, Wire};
 pub use keys::{Key, digest};
-pub use models::{Dialect, Model, Source, Timeouts, Upstream};
+pub use models::{Model, Source};
 pub use reader::Fault;
 use reader::{Document, Section};
 pub use reread::Reread;
+pub use upstream::{Secret, Timeouts, Upstream};
 
 /// A checked configuration.
 #[derive(Debug, Clone)]

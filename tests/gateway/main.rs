@@ -1,5 +1,7 @@
 //! The gateway as its clients, operators and upstreams see it: real sockets, port 0.
 
+#[path = "../dialects/strict.rs"]
+mod strict;
 mod support;
 
 /// Who may call.
@@ -14,6 +16,8 @@ mod cli;
 mod completions;
 /// What an operator wrote and got wrong.
 mod config;
+/// How upstreams are told to think, and how the client learns what became of it.
+mod dialects;
 /// The embedded models, end to end.
 mod embedded;
 /// What goes wrong, and how the client learns of it.
@@ -34,6 +38,8 @@ mod models;
 mod observe;
 /// What a key may ask for, and what the gateway's headers ask.
 mod policy;
+/// What upstreams make of the switch, as the command line finds out.
+mod probe;
 /// What changes on disk takes over while requests are answered.
 mod reload;
 /// OpenAI's responses, end to end.

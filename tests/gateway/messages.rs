@@ -455,7 +455,7 @@ async fn claude_codes_request_passes_unharmed() {
         usage(),
     ])])
     .await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = Gateway::before_unknown(&upstream).await;
     let request =
         gateway.post("/v1/messages?beta=true", &claude_code()).header("anthropic-version", "2023-06-01");
     let request = request

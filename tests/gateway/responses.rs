@@ -279,7 +279,7 @@ async fn what_a_backend_wants_back_makes_the_round() {
         finish("tool_calls"),
     ]);
     let upstream = MockUpstream::start([reply]).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = Gateway::before_unknown(&upstream).await;
     let mut body = with_tools(question());
     body["stream"] = true.into();
     let named = Named::of(sent(&gateway, &body).await).await;
@@ -319,7 +319,7 @@ async fn an_answer_cut_short_is_incomplete() {
 
 #[tokio::test]
 async fn a_failure_in_the_middle_is_a_failed_response() {
-    let pieces = vec![format!("data: {}\n\n", chunk(json!({"content": "It is "}))).into()];
+    let pieces = vec![format!("data: {}\n\n", chunk(json!({"reasoning": "It is "}))).into()];
     let named = streamed(Reply::Pieces(pieces), question()).await;
     let last = named.last();
     assert_eq!(json!([last["type"], last["response"]["status"]]), json!(["response.failed", "failed"]));
@@ -454,7 +454,7 @@ async fn codexs_request_passes_unharmed() {
         usage(),
     ]);
     let upstream = MockUpstream::start([reply]).await;
-    let gateway = Gateway::before(&upstream).await;
+    let gateway = Gateway::before_unknown(&upstream).await;
     let request = gateway.post("/v1/responses", &body).header("originator", "codex_cli_rs");
     let request = request.header("session_id", "9b2d").header("openai-beta", "responses=experimental");
     let response = request.header("accept", "text/event-stream").send().await.expect("a response");

@@ -77,6 +77,11 @@ impl Gateway {
         Gateway::start(&upstream.model("up")).await
     }
 
+    /// The same, in front of a server of which nothing is known: what is sent back to it, it gets back.
+    pub(crate) async fn before_unknown(upstream: &MockUpstream) -> Gateway {
+        Gateway::start(&upstream.model("up").replace("vllm", "generic")).await
+    }
+
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
         self.client.request(method, format!("http://{}{path}", self.address)).timeout(PATIENCE)
