@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
-use crate::backends::{Answer, BackendError, Call};
+use crate::backends::{Answer, Applied, BackendError, Call};
 use crate::config::{Config, Model, Source};
 use crate::embedded;
 use crate::loaded::Loaded;
@@ -138,6 +138,14 @@ impl App {
         if down.len() == self.models.len() { Vec::new() } else { down }
     }
 
+    /// The models that this process runs, where there are others.
+    pub(crate) fn builtin_beside_upstreams(&self) -> Vec<String> {
+        let name = |served: &Arc<Served>| served.model.profile.name.clone();
+        let builtin: Vec<String> =
+            self.models.iter().filter(|served| served.is_builtin()).map(name).collect();
+        if builtin.len() == self.models.len() { Vec::new() } else { builtin }
+    }
+
     /// Whether new requests are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -170,6 +178,26 @@ impl Served {
         match &self.backend {
             Backend::Builtin(builtin) => builtin.ask(call).await,
             Backend::Upstream(upstream) => upstream.ask(call).await,
+        }
+    }
+
+    /// Tokens of the prompt that the call would be rendered to, where the tokenizer is at hand.
+    ///
+    /// # Errors
+    /// The request asks for something the model does not do.
+    pub async fn count_tokens(&self, call: &Call) -> Result<Option<usize>, BackendError> {
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.count_tokens(call).await.map(Some),
+            Backend::Upstream(_) => Ok(None),
+        }
+    }
+
+    /// What the model will be told of a call, and what of it cannot be said.
+    #[must_use]
+    pub fn applied(&self, call: &Call) -> Applied {
+        match &self.backend {
+            Backend::Builtin(_) => Applied::in_full(call),
+            Backend::Upstream(upstream) => upstream.applied(call),
         }
     }
 

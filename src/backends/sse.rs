@@ -3,6 +3,8 @@
 /// More than any honest event; beyond it a stream is refused rather than held in memory.
 pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// An event was larger than [`MAX_EVENT_BYTES`] or not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadEvent {
@@ -19,6 +21,8 @@ pub(super) struct Events {
     data: Option<String>,
     /// The last byte was a carriage return, so a line feed that follows belongs to it.
     after_return: bool,
+    /// A line has been read, so a byte order mark is none any more.
+    begun: bool,
 }
 
 impl Events {
@@ -53,11 +57,18 @@ impl Events {
 
     fn end_line(&mut self) -> Result<Option<String>, BadEvent> {
         let line = std::mem::take(&mut self.line);
+        let line = match std::mem::replace(&mut self.begun, true) {
+            false => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line),
+            true => &line,
+        };
         if line.is_empty() {
             return Ok(self.data.take());
         }
-        let Some(value) = line.strip_prefix(b"data:") else { return Ok(None) };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let value = match line.strip_prefix(b"data:") {
+            Some(value) => value.strip_prefix(b" ").unwrap_or(value),
+            None if line == b"data" => b"",
+            None => return Ok(None),
+        };
         let value = std::str::from_utf8(value).map_err(|_| BadEvent::NotUtf8)?;
         match &mut self.data {
             None => self.data = Some(value.to_owned()),

@@ -1,10 +1,13 @@
 //! Reasoning that stands inline in the content, between think tags, taken apart from the answer.
 //!
 //! Servers without a reasoning parser send it that way; with some chat templates only the closing tag appears, because
-//! the opening one is in the prompt.
+//! the opening one is in the prompt. A tag in a code block, between quotation marks or among the words of a sentence is
+//! what the answer talks about, and stays.
 
 const OPENER: &str = "<think>";
 const CLOSER: &str = "</think>";
+/// Some models begin a tool call without closing their thoughts; at the start of a line it ends them.
+const CALL: &str = "<tool_call>";
 /// A text held back for a closing tag that never came is given out as the answer beyond this size.
 const MAX_HELD: usize = 1 << 20;
 
@@ -15,14 +18,50 @@ pub(super) enum Part {
     Answer(String),
 }
 
+/// Whether reasoning may begin without an opening tag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Expects {
+    /// It does not.
+    Opener,
+    /// Thinking was asked for, and a closing tag alone would not surprise.
+    PerhapsCloser,
+    /// This server is known to send the closing tag alone.
+    Closer,
+}
+
+/// Why no more text comes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// The model was done.
+    Complete,
+    /// It ran out of tokens.
+    Cut,
+    /// It calls a tool.
+    Call,
+}
+
+/// What the content turned out to be like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Shape {
+    /// A closing tag came without an opening one.
+    CloserAlone,
+    /// A closing tag was waited for in vain.
+    NoTags,
+}
+
 /// Splits one choice's content as it arrives.
 #[derive(Debug)]
 pub(super) struct Splitter {
     state: State,
     /// Text that cannot be classified yet.
     held: String,
-    /// Reasoning is expected although no opening tag may come.
-    expects_closer: bool,
+    expects: Expects,
+    /// Reasoning has been seen, so another closing tag is no word of the answer.
+    thought: bool,
+    /// Some of the block being read was given out.
+    released: bool,
+    prose: Prose,
+    shape: Option<Shape>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,14 +81,29 @@ enum State {
 }
 
 impl Splitter {
-    /// For content in which reasoning may stand; `expects_closer` where thinking was asked for.
-    pub(super) fn new(expects_closer: bool) -> Self {
-        Splitter { state: State::Start, held: String::new(), expects_closer }
+    /// For content in which reasoning may stand.
+    pub(super) fn new(expects: Expects) -> Self {
+        Splitter {
+            state: State::Start,
+            held: String::new(),
+            expects,
+            thought: false,
+            released: false,
+            prose: Prose::default(),
+            shape: None,
+        }
     }
 
-    /// The server has a field of its own for reasoning, so the content holds none.
-    pub(super) fn field_seen(&mut self) {
-        self.expects_closer = false;
+    /// The server has a field of its own for reasoning, so what was held back for a closing tag is the answer.
+    pub(super) fn field_seen(&mut self) -> Vec<Part> {
+        self.expects = Expects::Opener;
+        self.thought = true;
+        self.push("")
+    }
+
+    /// What the content turned out to be like, once that is known.
+    pub(super) fn shape(&self) -> Option<Shape> {
+        self.shape
     }
 
     /// Takes the next content and returns what is certain by now.
@@ -62,16 +116,33 @@ impl Splitter {
         parts
     }
 
-    /// The content is complete: what was held back is what it looked like.
-    pub(super) fn finish(&mut self) -> Vec<Part> {
+    /// No more content comes for now: what was held back is what it looked like.
+    pub(super) fn finish(&mut self, end: End) -> Vec<Part> {
         let held = std::mem::take(&mut self.held);
-        let mut parts = Vec::new();
-        let part = match self.state {
-            State::Inside if held.trim().is_empty() => return parts,
-            State::Inside => Part::Reasoning(held),
-            _ => Part::Answer(held),
+        let reasoning = match self.state {
+            State::Opened | State::Inside => true,
+            State::Undecided => match (end, self.expects) {
+                (End::Call, _) | (End::Cut, Expects::Closer) => true,
+                (End::Complete, _) => {
+                    self.shape = Some(Shape::NoTags);
+                    false
+                }
+                _ => false,
+            },
+            _ => false,
         };
-        push_part(&mut parts, part);
+        if !held.is_empty() || reasoning {
+            self.state = State::Answer;
+        }
+        let mut parts = Vec::new();
+        if reasoning {
+            self.thought = true;
+            let kept = if held.trim().is_empty() { "" } else { held.as_str() };
+            push_part(&mut parts, Part::Reasoning(kept.to_owned()));
+        } else {
+            self.prose.read(&held);
+            push_part(&mut parts, Part::Answer(held));
+        }
         parts
     }
 
@@ -82,26 +153,65 @@ impl Splitter {
                 let start = self.held.trim_start();
                 if let Some(inside) = start.strip_prefix(OPENER) {
                     self.held = inside.to_owned();
-                    return self.turn(State::Opened);
+                    return self.open();
                 }
                 if OPENER.starts_with(start) {
                     return None;
                 }
-                self.turn(if self.expects_closer { State::Undecided } else { State::Answer })
+                self.turn(if self.expects == Expects::Opener { State::Answer } else { State::Undecided })
             }
             State::Undecided => match self.held.find(CLOSER) {
-                Some(at) => self.close(at),
-                None if !self.expects_closer || self.held.len() > MAX_HELD => self.turn(State::Answer),
+                Some(at) => {
+                    self.shape = Some(Shape::CloserAlone);
+                    self.close(at, CLOSER.len())
+                }
+                None if self.expects == Expects::Opener || self.held.len() > MAX_HELD => {
+                    self.turn(State::Answer)
+                }
                 None => None,
             },
-            State::Inside => match self.held.find(CLOSER) {
-                Some(at) => self.close(at),
+            State::Inside => match self.end_of_thoughts() {
+                Some((at, tag)) => self.close(at, tag),
                 None => self.release().map(Part::Reasoning),
             },
             State::Opened => self.skip_breaks(State::Inside),
             State::Behind => self.skip_breaks(State::Answer),
-            State::Answer => (!self.held.is_empty()).then(|| Part::Answer(std::mem::take(&mut self.held))),
+            State::Answer => self.answer(),
         }
+    }
+
+    /// Answer text up to the next tag that is none of its words.
+    fn answer(&mut self) -> Option<Part> {
+        if self.held.is_empty() {
+            return None;
+        }
+        let Some(at) = self.held.find('<') else { return Some(self.take_answer(self.held.len())) };
+        if at > 0 {
+            return Some(self.take_answer(at));
+        }
+        if self.held.starts_with(OPENER) {
+            if self.prose.talks_of_opener() {
+                return Some(self.take_answer(OPENER.len()));
+            }
+            self.held.drain(..OPENER.len());
+            return self.open();
+        }
+        if self.held.starts_with(CLOSER) {
+            if self.prose.talks_of_closer(self.thought) {
+                return Some(self.take_answer(CLOSER.len()));
+            }
+            self.held.drain(..CLOSER.len());
+            return self.turn(State::Answer);
+        }
+        let undecided = OPENER.starts_with(&self.held) || CLOSER.starts_with(&self.held);
+        (!undecided).then(|| self.take_answer(1))
+    }
+
+    fn take_answer(&mut self, length: usize) -> Part {
+        let rest = self.held.split_off(length);
+        let text = std::mem::replace(&mut self.held, rest);
+        self.prose.read(&text);
+        Part::Answer(text)
     }
 
     /// Drops line breaks, and goes on when something else has come.
@@ -111,31 +221,105 @@ impl Splitter {
         if self.held.is_empty() { None } else { self.turn(next) }
     }
 
+    fn open(&mut self) -> Option<Part> {
+        (self.thought, self.released) = (true, false);
+        self.turn(State::Opened)
+    }
+
     /// Goes on in another state; the empty part is dropped by [`push_part`].
     fn turn(&mut self, state: State) -> Option<Part> {
         self.state = state;
         Some(Part::Answer(String::new()))
     }
 
-    fn close(&mut self, at: usize) -> Option<Part> {
-        let behind = self.held.split_off(at + CLOSER.len());
+    /// Where thoughts end and how long the tag is that ends them.
+    fn end_of_thoughts(&self) -> Option<(usize, usize)> {
+        let closer = self.held.find(CLOSER).map(|at| (at, CLOSER.len()));
+        // White space at the end is held back, so the line break before it is here.
+        let begins_line = |at: usize| match self.held[..at].chars().last() {
+            Some(before) => before == '\n',
+            None => !self.released,
+        };
+        let call = self.held.match_indices(CALL).map(|(at, _)| at).find(|at| begins_line(*at));
+        match (closer, call) {
+            (Some((closer, _)), Some(call)) if call < closer => Some((call, 0)),
+            (None, Some(call)) => Some((call, 0)),
+            (closer, _) => closer,
+        }
+    }
+
+    fn close(&mut self, at: usize, tag: usize) -> Option<Part> {
+        let behind = self.held.split_off(at + tag);
         let mut reasoning = std::mem::replace(&mut self.held, behind);
         reasoning.truncate(at);
         reasoning.truncate(reasoning.trim_end().len());
+        self.thought = true;
         self.state = State::Behind;
         Some(Part::Reasoning(reasoning))
     }
 
-    /// Everything that cannot be part of a closing tag or of the white space before it.
+    /// Everything that cannot be part of a tag that ends thoughts or of the white space before it.
     fn release(&mut self) -> Option<String> {
-        let tail =
-            (1..CLOSER.len()).rev().find(|length| self.held.ends_with(&CLOSER[..*length])).unwrap_or(0);
+        let begun =
+            |tag: &str| (1..tag.len()).rev().find(|length| self.held.ends_with(&tag[..*length])).unwrap_or(0);
+        let tail = begun(CLOSER).max(begun(CALL));
         let certain = self.held[..self.held.len() - tail].trim_end().len();
         if certain == 0 {
             return None;
         }
         let rest = self.held.split_off(certain);
+        self.released = true;
         Some(std::mem::replace(&mut self.held, rest))
+    }
+}
+
+/// As much of the answer's last line as tells whether a tag is one of its words.
+#[derive(Debug, Default)]
+struct Prose {
+    /// Within a code block.
+    fenced: bool,
+    /// The line's first characters, without the space before them.
+    head: String,
+    /// Backticks on the line.
+    ticks: usize,
+    last: Option<char>,
+}
+
+impl Prose {
+    fn read(&mut self, text: &str) {
+        for c in text.chars() {
+            if c == '\n' {
+                self.fenced ^= self.is_fence();
+                self.head.clear();
+                self.ticks = 0;
+            } else if self.head.len() < 3 && !(self.head.is_empty() && c.is_whitespace()) {
+                self.head.push(c);
+            }
+            self.ticks += usize::from(c == '`');
+            self.last = Some(c);
+        }
+    }
+
+    fn is_fence(&self) -> bool {
+        self.head.starts_with("```") || self.head.starts_with("~~~")
+    }
+
+    fn is_quotation(&self) -> bool {
+        let opens = |c: char| "`\"'“”‘’「『«（(".contains(c);
+        self.fenced || self.is_fence() || self.ticks % 2 == 1 || self.last.is_some_and(opens)
+    }
+
+    fn is_among_words(&self) -> bool {
+        self.last.is_some_and(|c| c == ' ' || c == '\t') && !self.head.is_empty()
+    }
+
+    fn talks_of_opener(&self) -> bool {
+        self.is_quotation() || self.is_among_words()
+    }
+
+    /// Behind thoughts, models that were cut short close them a second time.
+    fn talks_of_closer(&self, thought: bool) -> bool {
+        self.is_quotation() || (self.is_among_words() && !thought)
     }
 }
 
@@ -149,10 +333,14 @@ fn push_part(parts: &mut Vec<Part>, part: Part) {
 }
 
 /// Splits content that is complete.
-pub(super) fn split(content: &str, expects_closer: bool) -> (String, String) {
-    let mut splitter = Splitter::new(expects_closer);
+pub(super) fn split(content: &str) -> (String, String) {
+    let mut splitter = Splitter::new(Expects::Opener);
     let mut parts = splitter.push(content);
-    parts.extend(splitter.finish());
+    parts.extend(splitter.finish(End::Complete));
+    joined(parts)
+}
+
+fn joined(parts: Vec<Part>) -> (String, String) {
     let (mut reasoning, mut answer) = (String::new(), String::new());
     for part in parts {
         match part {
@@ -167,38 +355,49 @@ pub(super) fn split(content: &str, expects_closer: bool) -> (String, String) {
 mod tests {
     use super::*;
 
-    fn split_every(content: &str, size: usize, expects_closer: bool) -> (String, String) {
-        let mut splitter = Splitter::new(expects_closer);
-        let (mut reasoning, mut answer) = (String::new(), String::new());
+    fn split_every(content: &str, size: usize, expects: Expects, end: End) -> (String, String) {
+        let mut splitter = Splitter::new(expects);
         let chars: Vec<char> = content.chars().collect();
         let mut parts = Vec::new();
         for piece in chars.chunks(size) {
             parts.extend(splitter.push(&piece.iter().collect::<String>()));
         }
-        parts.extend(splitter.finish());
-        for part in parts {
-            match part {
-                Part::Reasoning(text) => reasoning.push_str(&text),
-                Part::Answer(text) => answer.push_str(&text),
-            }
-        }
-        (reasoning, answer)
+        parts.extend(splitter.finish(end));
+        joined(parts)
     }
 
     #[test]
     fn any_cut_gives_the_same_parts() {
-        for (content, expects_closer, reasoning, answer) in [
-            ("<think>\n想一想 a < b\n</think>\n\n42", true, "想一想 a < b", "42"),
-            ("想一想\n</think>\n\n42", true, "想一想", "42"),
-            ("<think>\n\n</think>\n\n42", false, "", "42"),
-            ("just an answer", true, "", "just an answer"),
-            ("tags look like </think>", false, "", "tags look like </think>"),
-            ("use <think> tags", false, "", "use <think> tags"),
-            ("<think>cut off </thi", true, "cut off </thi", ""),
-            ("  <thin ice", false, "", "  <thin ice"),
+        use Expects::{Closer, Opener, PerhapsCloser};
+        for (content, expects, end, reasoning, answer) in [
+            ("<think>\n想一想 a < b\n</think>\n\n42", PerhapsCloser, End::Complete, "想一想 a < b", "42"),
+            ("想一想\n</think>\n\n42", PerhapsCloser, End::Complete, "想一想", "42"),
+            ("<think>\n\n</think>\n\n42", Opener, End::Complete, "", "42"),
+            ("<think> \n </think>42", Opener, End::Complete, "", "42"),
+            ("just an answer", PerhapsCloser, End::Complete, "", "just an answer"),
+            ("tags look like </think>", Opener, End::Complete, "", "tags look like </think>"),
+            ("use <think> tags", Opener, End::Complete, "", "use <think> tags"),
+            ("use `<think>`, then `</think>`", Opener, End::Complete, "", "use `<think>`, then `</think>`"),
+            ("```\n<think>\n</think>\n```\n", Opener, End::Complete, "", "```\n<think>\n</think>\n```\n"),
+            ("<think>cut off </thi", PerhapsCloser, End::Cut, "cut off </thi", ""),
+            ("cut off", Closer, End::Cut, "cut off", ""),
+            ("cut off", PerhapsCloser, End::Cut, "", "cut off"),
+            ("I need the weather", PerhapsCloser, End::Call, "I need the weather", ""),
+            (
+                "<think>so\n<tool_call>{}</tool_call>",
+                Opener,
+                End::Complete,
+                "so",
+                "<tool_call>{}</tool_call>",
+            ),
+            ("<think>a</think>b, 5.</think>\n\n6", Opener, End::Complete, "a", "b, 5.\n\n6"),
+            ("Sure.\n<think>a</think>\n7", Opener, End::Complete, "a", "Sure.\n7"),
+            ("leaked</think>\n\n42", Opener, End::Complete, "", "leaked\n\n42"),
+            ("  <thin ice", Opener, End::Complete, "", "  <thin ice"),
+            ("a < b <", Opener, End::Complete, "", "a < b <"),
         ] {
             for size in 1..=content.chars().count() {
-                let found = split_every(content, size, expects_closer);
+                let found = split_every(content, size, expects, end);
                 assert_eq!(found, (reasoning.to_owned(), answer.to_owned()), "{content:?} cut every {size}");
             }
         }
@@ -206,8 +405,9 @@ mod tests {
 
     #[test]
     fn an_answer_flows_when_reasoning_has_a_field_of_its_own() {
-        let mut splitter = Splitter::new(true);
-        splitter.field_seen();
-        assert_eq!(splitter.push("Hello"), [Part::Answer("Hello".into())]);
+        let mut splitter = Splitter::new(Expects::PerhapsCloser);
+        assert_eq!(splitter.push("Hel"), []);
+        assert_eq!(splitter.field_seen(), [Part::Answer("Hel".into())]);
+        assert_eq!(splitter.push("lo"), [Part::Answer("lo".into())]);
     }
 }
