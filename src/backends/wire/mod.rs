@@ -10,8 +10,12 @@ pub(super) mod bedrock;
 mod binary;
 mod chat;
 mod fields;
+#[cfg(test)]
+mod fixtures;
 mod frames;
 pub(super) mod gemini;
+#[cfg(test)]
+mod goldens;
 pub(super) mod history;
 pub(super) mod ollama;
 mod outlet;
