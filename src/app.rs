@@ -13,7 +13,7 @@ use tokio::sync::{Semaphore, watch};
 use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
-use crate::backends::{Answer, BackendError, Call};
+use crate::backends::{Answer, Applied, BackendError, Call};
 use crate::config::{Config, Model, Source};
 use crate::embedded;
 use crate::loaded::Loaded;
@@ -170,6 +170,15 @@ impl Served {
         match &self.backend {
             Backend::Builtin(builtin) => builtin.ask(call).await,
             Backend::Upstream(upstream) => upstream.ask(call).await,
+        }
+    }
+
+    /// What the model will be told of a call, and what of it cannot be said.
+    #[must_use]
+    pub fn applied(&self, call: &Call) -> Applied {
+        match &self.backend {
+            Backend::Builtin(_) => Applied::in_full(call),
+            Backend::Upstream(upstream) => upstream.applied(call),
         }
     }
 

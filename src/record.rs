@@ -146,6 +146,11 @@ impl Record {
         self.decision = Some(decision.clone());
     }
 
+    /// Notes what the backend is told of the decision.
+    pub fn told(&mut self, decision: &Decision) {
+        self.decision = Some(decision.clone());
+    }
+
     /// Notes that another model than the one decided on answers.
     pub fn served_by(&mut self, decision: &Decision) {
         self.recorder.metrics.fell_back();

@@ -71,6 +71,8 @@ async fn answer(
 
     let shown = Shown::of(caller, &request);
     let (order, room) = order_of(app, caller, decision, request, free)?;
+    decision.note_applied(order.applied());
+    record.told(decision);
     let work = dispatch(Arc::clone(app), order);
     let mut work = Box::pin(async move {
         let _held = room;
@@ -118,7 +120,7 @@ fn timed(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
     decision
 }
 
-fn order_of(
+pub(super) fn order_of(
     app: &App,
     caller: &Caller,
     decision: &Decision,
@@ -154,6 +156,7 @@ fn note_fallback(decision: &mut Decision, dispatched: &Dispatched, record: &mut 
         .push(format!("fallback: {} could not take the request; {} did", decision.model, profile.name));
     decision.model.clone_from(&profile.name);
     decision.architecture = profile.architecture;
+    decision.note_applied(dispatched.applied.clone());
     record.served_by(decision);
 }
 
@@ -273,7 +276,8 @@ pub(super) fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
         ("x-thinkgate-score", format!("{:.4}", decision.score)),
         ("x-thinkgate-versions", versions_of(decision)),
     ];
-    for (name, value) in fields {
+    let applied = decision.applied.as_ref().map(|applied| ("x-thinkgate-applied", applied.compact()));
+    for (name, value) in fields.into_iter().chain(applied) {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(name), value);
         }

@@ -7,7 +7,7 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
 
-use super::chat::{add_headers, decide_request, json_response};
+use super::chat::{add_headers, decide_request, json_response, order_of};
 use super::error::ApiError;
 use super::request::ChatRequest;
 use crate::app::App;
@@ -45,5 +45,8 @@ async fn decide(
 ) -> Result<Decision, ApiError> {
     let (head, body) = request.into_parts();
     let request = ChatRequest::read(app, &head.headers, body).await?;
-    Ok(decide_request(app, loaded, caller, &request)?.0)
+    let (mut decision, free) = decide_request(app, loaded, caller, &request)?;
+    let (order, _room) = order_of(app, caller, &decision, request, free)?;
+    decision.note_applied(order.applied());
+    Ok(decision)
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use serde::{Serialize, Serializer};
 
+use super::Call;
 use crate::conversation::Mode;
 use crate::policy::Effort;
 
@@ -149,6 +150,12 @@ impl Serialize for Lossy {
 }
 
 impl Applied {
+    /// Everything as decided.
+    #[must_use]
+    pub fn in_full(call: &Call) -> Applied {
+        Applied { mode: call.thinking, effort: None, budget: call.budget, model: None, lossy: Vec::new() }
+    }
+
     /// The compact form of the `x-thinkgate-applied` header: `mode=on;effort=low;lossy=budget>effort`.
     #[must_use]
     pub fn compact(&self) -> String {

@@ -97,6 +97,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         evidence: assessment.evidence,
         arms: plan.arms,
         notes,
+        applied: None,
         versions: Versions {
             rules: snapshot.rules.version().to_owned(),
             classifier: snapshot.classifier.as_ref().map(|classifier| classifier.version.clone()),

@@ -24,7 +24,7 @@ total_params = "lots"
 
 [[models]]
 name = "auto:x"
-upstream = { url = "http://127.0.0.1:9/v1", dialect = "generic", model_id = "Qwen/Qwen3-8B", timeout = 3 }
+upstream = { url = "http://127.0.0.1:9/v1", dialect = "generic", model_id = "some/model", timeout = 3 }
 
 [presets.careful]
 unsure = "maybe"

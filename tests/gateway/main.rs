@@ -1,5 +1,7 @@
 //! The gateway as its clients, operators and upstreams see it: real sockets, port 0.
 
+#[path = "../dialects/strict.rs"]
+mod strict;
 mod support;
 
 /// Who may call.
@@ -12,6 +14,8 @@ mod cancel;
 mod cli;
 /// What an operator wrote and got wrong.
 mod config;
+/// How upstreams are told to think, and how the client learns what became of it.
+mod dialects;
 /// The embedded models, end to end.
 mod embedded;
 /// What goes wrong, and how the client learns of it.
@@ -26,6 +30,8 @@ mod lifecycle;
 mod limits;
 /// Models, decisions, health and metrics.
 mod observe;
+/// What upstreams make of the switch, as the command line finds out.
+mod probe;
 /// What changes on disk takes over while requests are answered.
 mod reload;
 /// Which model answers, and in which mode.

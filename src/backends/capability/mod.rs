@@ -17,8 +17,6 @@ use crate::config::Dialect;
 
 static FILES: Dir<'static> = include_dir!("$CARGO_MANIFEST_DIR/models/capabilities");
 
-/// Entries of open weights, which every server that runs them shares.
-const OPEN_WEIGHTS: &str = "open-weights.toml";
 /// Sampling by family and mode.
 const SAMPLING: &str = "sampling.toml";
 
@@ -40,6 +38,8 @@ pub struct Entry {
     pub example: String,
     /// What holds for it.
     pub capability: Capability,
+    /// It stands in the dialect's own file.
+    pub own: bool,
 }
 
 /// A file as it is written: tables that overlay each other before they are read.
@@ -47,15 +47,15 @@ pub struct Entry {
 #[serde(deny_unknown_fields)]
 struct File {
     default: Option<toml::Table>,
+    /// Files whose entries follow this file's own.
     #[serde(default)]
-    open_weights: bool,
+    with: Vec<String>,
     #[serde(default)]
     model: Vec<toml::Table>,
 }
 
 static RECORDS: LazyLock<BTreeMap<Dialect, Records>> = LazyLock::new(|| {
-    let shared = file(OPEN_WEIGHTS).model;
-    Dialect::ALL.iter().map(|dialect| (*dialect, read(*dialect, &shared))).collect()
+    Dialect::ALL.iter().map(|dialect| (*dialect, read(&format!("{}.toml", dialect.as_str())))).collect()
 });
 
 static FAMILIES: LazyLock<Vec<Family>> = LazyLock::new(|| {
@@ -105,39 +105,39 @@ fn file(name: &str) -> File {
     toml::from_str(text(name)).unwrap_or_else(|error| panic!("models/capabilities/{name}: {error}"))
 }
 
-fn read(dialect: Dialect, shared: &[toml::Table]) -> Records {
-    let name = format!("{}.toml", dialect.as_str());
-    let file = file(&name);
-    let base = file.default.unwrap_or_default();
-    let shared = if file.open_weights { shared } else { &[] };
-    let mut entries: Vec<Entry> =
-        file.model.iter().chain(shared).map(|table| entry(&name, &base, table.clone())).collect();
-    for entry in &mut entries {
-        entry.capability.keep_to_server();
-    }
-    Records { default: overlaid(&name, &base, toml::Table::new()), entries }
+fn read(name: &str) -> Records {
+    let own = file(name);
+    let base = own.default.unwrap_or_default();
+    let shared = own.with.iter().flat_map(|other| file(&format!("{other}.toml")).model);
+    let tables = own.model.into_iter().map(|table| (table, true)).chain(shared.map(|table| (table, false)));
+    let entries = tables.map(|(table, own)| entry(name, &base, table, own)).collect();
+    Records { default: overlaid(name, base, toml::Table::new()), entries }
 }
 
-fn entry(name: &str, base: &toml::Table, mut table: toml::Table) -> Entry {
+fn entry(name: &str, base: &toml::Table, mut table: toml::Table, own: bool) -> Entry {
     #[derive(Deserialize)]
-    struct Names {
+    struct Head {
         ids: Vec<String>,
         example: String,
+        /// Keys of the default that do not hold here.
+        #[serde(default)]
+        without: Vec<String>,
     }
-    let names: Names = take(&mut table, &["ids", "example"])
-        .try_into()
-        .unwrap_or_else(|error| panic!("models/capabilities/{name}: {error}"));
-    Entry { ids: names.ids, example: names.example, capability: overlaid(name, base, table) }
+    let keys = ["ids", "example", "without"];
+    let head: toml::Table =
+        keys.iter().filter_map(|key| Some(((*key).to_owned(), table.remove(*key)?))).collect();
+    let head: Head = head.try_into().unwrap_or_else(|error| panic!("models/capabilities/{name}: {error}"));
+    let mut base = base.clone();
+    base.retain(|key, _| !head.without.iter().any(|gone| gone == key));
+    Entry { ids: head.ids, example: head.example, capability: overlaid(name, base, table), own }
 }
 
-fn take(table: &mut toml::Table, keys: &[&str]) -> toml::Table {
-    keys.iter().filter_map(|key| Some(((*key).to_owned(), table.remove(*key)?))).collect()
-}
-
-fn overlaid(name: &str, base: &toml::Table, over: toml::Table) -> Capability {
-    let mut table = base.clone();
-    table.extend(over);
-    table.try_into().unwrap_or_else(|error| panic!("models/capabilities/{name}: {error}"))
+fn overlaid(name: &str, mut base: toml::Table, over: toml::Table) -> Capability {
+    base.extend(over);
+    let mut capability: Capability =
+        base.try_into().unwrap_or_else(|error| panic!("models/capabilities/{name}: {error}"));
+    capability.keep_to_server();
+    capability
 }
 
 /// Whether a pattern covers the whole id or what stands behind its last slash.
@@ -192,7 +192,7 @@ mod tests {
                 let at = format!("{} {}", dialect.as_str(), entry.example);
                 assert!(!entry.capability.source.is_empty(), "{at}");
                 let first = records.entries.iter().position(|other| matches_any(&other.ids, &entry.example));
-                assert_eq!(first, Some(index), "{at} is an example of another entry");
+                assert!(first == Some(index) || !entry.own, "{at} is an example of another entry");
                 let lower = |id: &String| *id == id.to_ascii_lowercase();
                 assert!(entry.ids.iter().all(lower), "{at}: patterns are lower case");
             }

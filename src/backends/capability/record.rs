@@ -184,7 +184,7 @@ pub enum Conflict {
     TurnsOff,
     /// The model thinks whatever it is told.
     TurnsOn,
-    /// The other is refused, and thinking cannot be turned off, so the other is left out.
+    /// The other is refused in either mode, so it is left out.
     Yields,
 }
 

@@ -1,21 +1,35 @@
-//! "How is this backend told to think, or not to?" One file per family, data in and data out.
+//! "How is this backend told to think, or not to?" Data in and data out.
 //!
-//! `plan.rs` holds the decision against what is known of the model, whatever the words; a dialect's file puts the plan in the
-//! dialect's words; `words.rs` has those that several share.
+//! `plan.rs` holds the decision against what is known of the model, whatever the words; the file of a dialect, or of those that
+//! tell it alike, puts the plan in its words; `words.rs` has those that several share.
 
+mod anthropic;
+mod bedrock;
+mod effort;
 mod endpoint;
+mod fireworks;
+mod flag;
+mod gemini;
 mod generic;
+mod llama_cpp;
+mod mlx_lm;
+mod ollama_native;
+mod openrouter;
 mod plan;
+mod sglang;
+mod tensorrt_llm;
+mod together;
+mod typed;
 mod vllm;
 mod words;
 
 use serde_json::{Map, Value};
 
 pub use self::endpoint::{Auth, Endpoint};
-use self::plan::Plan;
+use self::plan::{Plan, Say};
 use super::Call;
 use super::applied::Applied;
-use super::capability::{self, Capability, Spelling};
+use super::capability::{self, Capability, History, Spelling};
 use super::wire::{self, history};
 use crate::config::{Dialect, Upstream, Wire};
 use crate::conversation::Mode;
@@ -41,13 +55,7 @@ pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
     let mut plan = Plan::of(call, upstream);
     let stream = call.stream || plan.force_stream;
     let mut body = call.body.clone();
-    let rule = history::Rule {
-        capability: plan.capability,
-        dialect: upstream.dialect,
-        wire: upstream.wire,
-        thinking: plan.applied.mode == Mode::On,
-    };
-    history::settle(&mut body, &rule).into_iter().for_each(|lossy| plan.applied.lost(lossy));
+    settle_history(&mut body, &mut plan);
     prepare(&mut body, &plan);
     body.insert("stream".into(), stream.into());
     if upstream.wire == Wire::Chat {
@@ -67,14 +75,63 @@ pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
 /// What a backend would be told, without writing the request.
 #[must_use]
 pub fn applied(call: &Call, upstream: &Upstream) -> Applied {
-    Plan::of(call, upstream).applied
+    let mut plan = Plan::of(call, upstream);
+    let answers = call.body.get("messages").and_then(Value::as_array);
+    let answers = answers.into_iter().flatten().any(|message| message["role"] == "assistant");
+    if answers && plan.capability.history != History::Ignored {
+        let read = ["messages", "tools"];
+        let mut body: Map<String, Value> = read
+            .iter()
+            .filter_map(|field| Some(((*field).to_owned(), call.body.get(*field)?.clone())))
+            .collect();
+        settle_history(&mut body, &mut plan);
+    }
+    plan.applied
+}
+
+/// Reasoning of earlier turns, as the backend wants it.
+fn settle_history(body: &mut Map<String, Value>, plan: &mut Plan<'_>) {
+    let rule = history::Rule {
+        capability: plan.capability,
+        dialect: plan.upstream.dialect,
+        wire: plan.upstream.wire,
+        thinking: plan.applied.mode == Mode::On,
+    };
+    for lossy in history::settle(body, &rule) {
+        plan.applied.lost(lossy);
+    }
 }
 
 fn spell(body: &mut Map<String, Value>, plan: &Plan<'_>) {
-    match plan.upstream.dialect {
-        Dialect::Vllm => vllm::spell(body, plan),
-        _ => generic::spell(body, plan),
-    }
+    let spell = match plan.upstream.dialect {
+        Dialect::Vllm => vllm::spell,
+        Dialect::Sglang | Dialect::Lmdeploy => sglang::spell,
+        Dialect::LlamaCpp => llama_cpp::spell,
+        Dialect::TensorrtLlm => tensorrt_llm::spell,
+        Dialect::MlxLm => mlx_lm::spell,
+        Dialect::OllamaNative => ollama_native::spell,
+        Dialect::Openai
+        | Dialect::Azure
+        | Dialect::Ollama
+        | Dialect::LmStudio
+        | Dialect::Xai
+        | Dialect::Groq => effort::spell,
+        Dialect::Deepseek
+        | Dialect::Glm
+        | Dialect::Kimi
+        | Dialect::Doubao
+        | Dialect::Minimax
+        | Dialect::Hunyuan => typed::spell,
+        Dialect::Dashscope | Dialect::Siliconflow | Dialect::MistralRs => flag::spell,
+        Dialect::Openrouter => openrouter::spell,
+        Dialect::Together => together::spell,
+        Dialect::Fireworks => fireworks::spell,
+        Dialect::Anthropic => anthropic::spell,
+        Dialect::Gemini => gemini::spell,
+        Dialect::Bedrock => bedrock::spell,
+        Dialect::Generic => generic::spell,
+    };
+    spell(body, plan);
     for (field, value) in &plan.capability.always {
         body.entry(field).or_insert_with(|| value.clone());
     }
@@ -124,7 +181,7 @@ const MODE_FLAGS: &[&str] = &[
 
 /// Makes the body this upstream's, up to the word about thinking.
 fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
-    let kept = kept(body, plan.capability);
+    let kept = kept(body, plan);
     let passes = &plan.capability.passes;
     for field in THINKING_FIELDS.iter().filter(|field| !passes.iter().any(|passed| passed == *field)) {
         body.shift_remove(*field);
@@ -145,13 +202,17 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
 }
 
 /// What the client says inside the dialect's own thinking object beside the mode.
-fn kept(body: &Map<String, Value>, capability: &Capability) -> Option<(String, Value)> {
-    let (field, keep): (&str, &dyn Fn(&str) -> bool) = match capability.spelling {
-        Spelling::Kwargs => ("chat_template_kwargs", &|key| !MODE_FLAGS.contains(&key)),
-        Spelling::Typed | Spelling::Enabled | Spelling::EnabledOrAdaptive | Spelling::Adaptive => {
-            ("thinking", &|key| capability.keeps.iter().any(|kept| kept == key))
+fn kept(body: &Map<String, Value>, plan: &Plan<'_>) -> Option<(String, Value)> {
+    let capability = plan.capability;
+    let keeps = |key: &str| capability.keeps.iter().any(|kept| kept == key);
+    let (field, keep): (&str, &dyn Fn(&str) -> bool) = match (capability.spelling, plan.say) {
+        (Spelling::Kwargs, _) => ("chat_template_kwargs", &|key| !MODE_FLAGS.contains(&key)),
+        // Without a mode the object would be empty words.
+        (_, Say::Nothing) => return None,
+        (Spelling::Object, _) => ("reasoning", &keeps),
+        (Spelling::Typed | Spelling::Enabled | Spelling::EnabledOrAdaptive | Spelling::Adaptive, _) => {
+            ("thinking", &keeps)
         }
-        Spelling::Object => ("reasoning", &|key| capability.keeps.iter().any(|kept| kept == key)),
         _ => return None,
     };
     let own = body.get(field)?.as_object()?;

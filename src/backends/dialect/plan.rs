@@ -86,16 +86,12 @@ impl<'u> Plan<'u> {
             self.applied.lost(Lossy::OnUnsupported);
             return;
         }
-        self.set_depth(intent);
+        self.set_depth(intent, cap_of(body));
         if let Some(reason) = self.excluded(body) {
             if self.switchable || self.upstream.thinking_model_id.is_some() {
                 *self = Plan::for_mode(Mode::Off, self.upstream);
                 self.applied.lost(reason);
                 return self.turn_off(body);
-            }
-            if reason == Lossy::OffForTools {
-                self.frees_tools = true;
-                self.applied.lost(Lossy::ToolChoiceDropped);
             }
         }
         let told = self.switchable || self.effort.is_some() || self.budget.is_some();
@@ -111,13 +107,6 @@ impl<'u> Plan<'u> {
         if self.applied.mode == Mode::Off && self.capability.json == Conflict::TurnsOn && wants_json(body) {
             self.applied.mode = Mode::On;
             self.applied.lost(Lossy::OnForJson);
-        }
-        if self.applied.mode == Mode::On
-            && self.capability.forced_tools == Conflict::Yields
-            && forces_tools(body)
-        {
-            self.frees_tools = true;
-            self.applied.lost(Lossy::ToolChoiceDropped);
         }
     }
 
@@ -141,7 +130,7 @@ impl<'u> Plan<'u> {
     }
 
     /// Which of effort and budget can be told, and what is lost by it.
-    fn set_depth(&mut self, intent: &Intent) {
+    fn set_depth(&mut self, intent: &Intent, cap: Option<u64>) {
         let mut effort = self.capability.nearest(intent.effort);
         let mut budget = self.budget_rule().zip(intent.budget);
         if let (Some(either), Some(_), Some(_)) = (self.capability.either, effort, budget) {
@@ -170,8 +159,12 @@ impl<'u> Plan<'u> {
             _ => {}
         }
         self.effort = effort;
+        let cap = cap.filter(|_| self.capability.cap_counts == CapCounts::All);
+        let half = cap.and_then(|cap| u32::try_from(cap / 2).ok()).unwrap_or(u32::MAX);
         self.budget = budget.map(|(rule, tokens)| {
-            let given = tokens.clamp(rule.min, rule.max);
+            // Deciding left room for the answer; what is clamped upwards here must leave some too.
+            let fits = if cap.is_some_and(|cap| u64::from(tokens) >= cap) { half } else { tokens };
+            let given = fits.clamp(rule.min, rule.max);
             if given != tokens {
                 self.applied.lost(Lossy::BudgetClamped);
             }
@@ -182,11 +175,10 @@ impl<'u> Plan<'u> {
 
     /// What of the request leaves no place for thinking.
     fn excluded(&self, body: &Map<String, Value>) -> Option<Lossy> {
-        let stands = |conflict: Conflict| matches!(conflict, Conflict::TurnsOff | Conflict::Yields);
-        if stands(self.capability.forced_tools) && forces_tools(body) {
+        if self.capability.forced_tools == Conflict::TurnsOff && forces_tools(body) {
             return Some(Lossy::OffForTools);
         }
-        if stands(self.capability.json) && wants_json(body) {
+        if self.capability.json == Conflict::TurnsOff && wants_json(body) {
             return Some(Lossy::OffForJson);
         }
         let least = self.budget.filter(|_| self.capability.cap_counts == CapCounts::All).map(u64::from);
@@ -202,6 +194,17 @@ impl<'u> Plan<'u> {
             self.applied.lost(Lossy::SwitchedModel);
         }
         let thinks = self.applied.mode == Mode::On;
+        let forced = forces_tools(&call.body);
+        let must_yield = match self.capability.forced_tools {
+            Conflict::Yields => true,
+            // A model that always thinks, told to do so as little as it can, thinks still.
+            Conflict::TurnsOff => thinks,
+            Conflict::None | Conflict::TurnsOn => false,
+        };
+        if forced && must_yield {
+            self.frees_tools = true;
+            self.applied.lost(Lossy::ToolChoiceDropped);
+        }
         if thinks && self.capability.thinks_in_streams_only && !call.stream {
             self.force_stream = true;
             self.applied.lost(Lossy::ForcedStream);

@@ -46,7 +46,12 @@ pub(super) fn effort_or_none(body: &mut Map<String, Value>, plan: &Plan<'_>, fie
         Say::Off => {
             body.insert(field.to_owned(), Effort::None.as_str().into());
         }
-        Say::On | Say::Least => effort(body, plan, field),
+        Say::On | Say::Least => match (plan.effort, &plan.capability.on_word) {
+            (None, Some(word)) => {
+                body.insert(field.to_owned(), word.clone().into());
+            }
+            _ => effort(body, plan, field),
+        },
         Say::Nothing => {}
     }
 }

@@ -18,7 +18,7 @@ use self::reader::Reader;
 use super::dialect::{self, Auth, Outgoing};
 use super::wire::whole::{MAX_WHOLE_BYTES, collect};
 use super::wire::{self, Outlet, history};
-use super::{Answer, BackendError, Call, Lossy, Whole};
+use super::{Answer, Applied, BackendError, Call, Lossy, Whole};
 use crate::config::{self, Wire};
 
 /// Requests to one server at a time; more only makes each slower.
@@ -96,6 +96,12 @@ impl Upstream {
             return Ok(Answer::Steps(steps));
         }
         collect(steps).await.map(|whole| Answer::Whole(Box::new(whole)))
+    }
+
+    /// What the server will be told of the call.
+    #[must_use]
+    pub fn applied(&self, call: &Call) -> Applied {
+        dialect::applied(call, &self.config)
     }
 
     fn read(&self, wire: Wire, body: Value, mut outlet: Outlet) -> Result<Box<Whole>, BackendError> {

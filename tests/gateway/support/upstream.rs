@@ -20,6 +20,8 @@ use tokio::sync::Notify;
 pub(crate) enum Reply {
     /// Answers in one piece.
     Whole(Value),
+    /// The same, unless the body holds what a strict server of this dialect refuses.
+    Strict(&'static str, Value),
     /// Answers with this status, headers and body.
     Status(u16, Vec<(&'static str, &'static str)>, String),
     /// Sends these bytes piece by piece and closes cleanly.
@@ -151,7 +153,8 @@ impl Drop for Pending {
 }
 
 async fn reply(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let body = serde_json::from_slice(&body).expect("JSON");
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    let asked = body.clone();
     script.requests.lock().expect("no test panicked with it").push((headers, body));
     let reply = {
         let mut replies = script.replies.lock().expect("no test panicked with it");
@@ -160,6 +163,17 @@ async fn reply(State(script): State<Arc<Script>>, headers: HeaderMap, body: Byte
     script.arrived.notify_one();
     match reply {
         Reply::Whole(body) => respond(200, "application/json", body.to_string().into()),
+        Reply::Strict(dialect, answer) => {
+            let faults = crate::strict::faults(dialect, asked.as_object().expect("an object"));
+            match faults.is_empty() {
+                true => respond(200, "application/json", answer.to_string().into()),
+                false => respond(
+                    422,
+                    "application/json",
+                    json!({"error": {"message": faults.join("; ")}}).to_string().into(),
+                ),
+            }
+        }
         Reply::Status(status, headers, body) => {
             let mut response = respond(status, "application/json", body.into());
             for (name, value) in headers {
