@@ -38,3 +38,5 @@ mod reload;
 mod routing;
 /// Streams: order, reasoning, endings.
 mod streaming;
+/// Upstreams that speak something else than chat completions, and what becomes of reasoning on the way.
+mod wires;
