@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use serde_json::{Map, Value, json};
 use thinkgate::backends::capability::records;
 use thinkgate::backends::dialect::outgoing;
-use thinkgate::config::{Dialect, Upstream, Wire};
+use thinkgate::config::{Dialect, Upstream};
 
 use crate::strict;
 use crate::support::{Intent, call, loud, upstream};
@@ -43,8 +43,7 @@ fn no_body_holds_a_field_that_a_strict_server_refuses() {
                 upstream.budget |= budget;
                 for (intent, name) in Intent::ALL {
                     let sent = outgoing(&call(Value::from(loud()), intent), &upstream);
-                    let Value::Object(body) = shown(sent.wire, sent.body) else { panic!("an object") };
-                    let faults = strict::faults(dialect.as_str(), &body);
+                    let faults = strict::faults(dialect.as_str(), &sent.body);
                     assert!(faults.is_empty(), "{} {model} {name}: {faults:?}", dialect.as_str());
                 }
             }
@@ -112,26 +111,13 @@ fn case(upstream: &Upstream, name: &str, body: Map<String, Value>, intent: Inten
         "model": upstream.model_id,
         "case": name,
         "to": address,
-        "body": shown(sent.wire, sent.body),
+        "body": shown(sent.body),
         "applied": sent.applied.compact(),
     })
 }
 
-/// The whole body of chat completions; of other wires the words about thinking, the rest being the wire's own tests'.
-fn shown(wire: Wire, mut body: Map<String, Value>) -> Value {
-    let words: &[&str] = match wire {
-        Wire::Chat => {
-            body.shift_remove("messages");
-            return body.into();
-        }
-        Wire::Anthropic => &["thinking", "output_config"],
-        Wire::Gemini => &["generationConfig"],
-        Wire::OllamaNative => &["think"],
-        Wire::Bedrock => &["additionalModelRequestFields"],
-    };
-    body.retain(|field, _| words.contains(&field.as_str()));
-    if let Some(config) = body.get_mut("generationConfig").and_then(Value::as_object_mut) {
-        config.retain(|field, _| field == "thinkingConfig");
-    }
+/// The body without the conversation, which is the wire's own tests'.
+fn shown(mut body: Map<String, Value>) -> Value {
+    body.retain(|field, _| !matches!(field.as_str(), "messages" | "contents" | "system"));
     body.into()
 }

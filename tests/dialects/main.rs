@@ -6,6 +6,8 @@ mod support;
 mod golden;
 /// What is derived from the records: the table in the documentation.
 mod page;
+/// What depends on more than model and intent.
+mod plans;
 /// Fields that the gateway does not know.
 mod passing;
 /// What a strict server says.

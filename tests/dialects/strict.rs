@@ -12,7 +12,7 @@ pub(crate) fn faults(dialect: &str, body: &Map<String, Value>) -> Vec<String> {
     body.iter()
         .filter_map(|(field, value)| match own.get(field) {
             Some(kind) => fault(field, value, kind),
-            None if common.iter().any(|known| known == field) => None,
+            None if own.get("alone").is_none() && common.iter().any(|known| known == field) => None,
             None => Some(format!("unknown field {field}")),
         })
         .collect()
@@ -46,6 +46,7 @@ fn fits(kind: &str, value: &Value) -> bool {
         "name" => value.is_string(),
         "name-or-count" => value.is_string() || value.as_u64().is_some(),
         "object" => value.is_object(),
+        "list" => value.is_array(),
         // What a template reads besides is the operator's business; the mode itself must be a boolean, not its name.
         "flags" | "flags-and-effort" => {
             value.as_object().is_some_and(|all| flags(all) > 0 || kind != "flags")

@@ -7,12 +7,12 @@ use super::words;
 use crate::backends::capability::Spelling;
 use crate::policy::Effort;
 
-/// Tokens left for the answer beside a budget, where the client set no cap: a request must name one.
-const ANSWER: u32 = 8192;
+/// Tokens left for the answer beside the thought, where the client set no cap.
+pub(super) const ANSWER: u32 = 8192;
 
 pub(super) fn spell(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     spell_thinking(body, plan);
-    leave_room(body, plan, "max_tokens");
+    leave_room(body, plan);
 }
 
 /// The fields about thinking, which Bedrock takes elsewhere in its body.
@@ -50,11 +50,11 @@ fn name_effort(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     }
 }
 
-/// A budget must be below the cap. A client's own cap is (see the plan); one that was made up for it makes room.
-pub(super) fn leave_room(body: &mut Map<String, Value>, plan: &Plan<'_>, field: &str) {
-    let Some(budget) = plan.budget else { return };
-    let cap = body.get(field).and_then(Value::as_u64);
-    if cap.is_none_or(|cap| cap <= u64::from(budget)) {
-        body.insert(field.to_owned(), budget.saturating_add(ANSWER).into());
+/// The wire demands a cap, which counts the thought. One that the client did not set leaves room for it; the client's own
+/// is not touched, and the plan saw to it that it is above the budget.
+fn leave_room(body: &mut Map<String, Value>, plan: &Plan<'_>) {
+    let thought = plan.budget.or(plan.effort.map(Effort::budget));
+    if let Some(thought) = thought.filter(|_| !plan.capped) {
+        body.insert("max_tokens".into(), thought.saturating_add(ANSWER).into());
     }
 }

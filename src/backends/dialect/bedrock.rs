@@ -28,7 +28,9 @@ pub(super) fn spell(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     if !fields.is_empty() {
         words::object(body, "additionalModelRequestFields").extend(fields);
     }
-    if plan.budget.is_some() {
-        anthropic::leave_room(words::object(body, "inferenceConfig"), plan, "maxTokens");
+    // A budget must be below the cap, and what the cap is unless stated differs by model.
+    if let Some(budget) = plan.budget.filter(|_| !plan.capped) {
+        let cap = budget.saturating_add(anthropic::ANSWER);
+        words::object(body, "inferenceConfig").insert("maxTokens".into(), cap.into());
     }
 }

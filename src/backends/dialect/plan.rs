@@ -27,6 +27,8 @@ pub(super) struct Plan<'u> {
     pub(super) force_stream: bool,
     /// Whether to call a tool is left to the model.
     pub(super) frees_tools: bool,
+    /// The client set a cap on tokens.
+    pub(super) capped: bool,
     pub(super) applied: Applied,
 }
 
@@ -69,6 +71,7 @@ impl<'u> Plan<'u> {
             budget: None,
             force_stream: false,
             frees_tools: false,
+            capped: false,
             applied: Applied { mode, effort: None, budget: None, model: None, lossy: Vec::new() },
         }
     }
@@ -189,6 +192,7 @@ impl<'u> Plan<'u> {
     }
 
     fn note_the_rest(&mut self, call: &Call) {
+        self.capped = cap_of(&call.body).is_some();
         if self.upstream.thinking_model_id.is_some() && self.model_id != self.upstream.model_id {
             self.applied.model = Some(self.model_id.to_owned());
             self.applied.lost(Lossy::SwitchedModel);
