@@ -342,6 +342,7 @@ async fn several_answers_in_one_piece_are_each_cleaned() {
             {"type": "thinking", "thinking": [{"type": "text", "text": "b"}]}, {"type": "text", "text": "2"}]},
             "finish_reason": "stop"},
         {"index": 2, "message": message("use `<think>` here"), "finish_reason": "eos_token"},
+        {"index": 3, "message": message("3 = 1 + 2\n</think>\n\n3"), "finish_reason": "stop"},
     ], "usage": {"prompt_tokens": 1, "completion_tokens": 2, "total_tokens": 6,
                  "completion_tokens_details": {"reasoning_tokens": 3}}}));
     let upstream = MockUpstream::start([reply]).await;
@@ -352,6 +353,7 @@ async fn several_answers_in_one_piece_are_each_cleaned() {
     assert_eq!(body["choices"][0]["x_vendor"], 1);
     assert_eq!((&message(1)["content"], &message(1)["reasoning_content"]), (&json!("2"), &json!("\nb")));
     assert_eq!(*message(2), json!({"role": "assistant", "content": "use `<think>` here"}));
+    assert_eq!(*message(3), json!({"role": "assistant", "content": "3", "reasoning_content": "3 = 1 + 2"}));
     assert_eq!(body["choices"][2]["finish_reason"], "stop");
     assert_eq!(body["usage"]["completion_tokens"], 5, "reasoning counted beside the answer is part of it");
 }

@@ -90,7 +90,7 @@ impl Fixture {
         let wire = self.wire();
         let (mut frames, mut reader) = (frames(wire), Reader::new(wire));
         let mut outlet = Outlet::new(self.inline());
-        let mut read = || -> Result<(), BackendError> {
+        let read = || -> Result<(), BackendError> {
             for piece in pieces {
                 for event in frames.push(piece)? {
                     if reader.event(&event, &mut outlet)? {

@@ -55,6 +55,41 @@ fn what_a_wire_has_no_place_for_is_refused() {
 }
 
 #[test]
+fn several_answers_are_refused_where_only_one_is_given() {
+    let Value::Object(chat) = json!({"messages": [{"role": "user", "content": "x"}], "n": 2}) else {
+        panic!()
+    };
+    for (wire, refused) in [
+        (Wire::Chat, false),
+        (Wire::Gemini, false),
+        (Wire::Anthropic, true),
+        (Wire::OllamaNative, true),
+        (Wire::Bedrock, true),
+    ] {
+        assert_eq!(refuse(wire, &chat).is_err(), refused, "{wire:?}");
+    }
+}
+
+#[test]
+fn ids_of_other_makers_still_pair_calls_with_results() {
+    let Value::Object(chat) = json!({"messages": [
+        {"role": "user", "content": "x"},
+        {"role": "assistant", "content": "  ", "tool_calls": [
+            {"id": "functions.f:0", "type": "function", "function": {"name": "f", "arguments": "{}"}}]},
+        {"role": "tool", "tool_call_id": "functions.f:0", "content": "r"},
+    ]}) else {
+        panic!()
+    };
+    let body = Value::from(framed(Wire::Anthropic, chat.clone()));
+    assert_eq!(body["messages"][1]["content"].as_array().map(Vec::len), Some(1), "white space is no block");
+    assert_eq!(body["messages"][1]["content"][0]["id"], "functions_f_0");
+    assert_eq!(body["messages"][2]["content"][0]["tool_use_id"], "functions_f_0");
+    let body = Value::from(framed(Wire::Bedrock, chat));
+    assert_eq!(body["messages"][1]["content"][0]["toolUse"]["toolUseId"], "functions_f_0");
+    assert_eq!(body["messages"][2]["content"][0]["toolResult"]["toolUseId"], "functions_f_0");
+}
+
+#[test]
 fn errors_of_every_shape_become_one() {
     for body in [
         json!({"error": {"message": "no"}}),
