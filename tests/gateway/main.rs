@@ -38,3 +38,5 @@ mod reload;
 mod routing;
 /// Streams: order, reasoning, endings.
 mod streaming;
+/// A conversation and the model that has read it.
+mod warmth;
