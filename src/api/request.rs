@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout_at};
 use super::error::ApiError;
 use crate::app::App;
 use crate::backends::ExpertDetail;
-use crate::config::Limits;
+use crate::config::{Key, Limits};
 use crate::conversation::{Asks, BadRequest, Conversation, Origin, Wish, unknown_model, wish_in_header};
 use crate::decide::Snapshot;
 use crate::policy::Policy;
@@ -81,6 +81,10 @@ impl ChatRequest {
             conversation.preset = preset.map(Into::into);
         }
         conversation.unavailable = app.unavailable();
+        if let Value::Object(body) = &self.body {
+            let trail = app.warmth.trail(body, caller.key.as_deref().map_or(0, Key::holder));
+            conversation.warm = app.warmth.model(&trail, std::time::Instant::now());
+        }
         Ok(conversation)
     }
 

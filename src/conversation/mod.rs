@@ -66,6 +66,8 @@ pub struct Conversation<'a> {
     pub budget_cap: Option<u32>,
     /// Models that cannot take a request now. Measured by the caller, so that deciding stays pure.
     pub unavailable: Vec<String>,
+    /// The model whose prefix cache holds the conversation so far. Measured by the caller too.
+    pub warm: Option<String>,
 }
 
 /// Off or on.
