@@ -38,7 +38,7 @@ mod reload;
 mod routing;
 /// Streams: order, reasoning, endings.
 mod streaming;
-/// Upstreams that speak something else than chat completions, and what becomes of reasoning on the way.
-mod wires;
 /// A conversation and the model that has read it.
 mod warmth;
+/// Upstreams that speak something else than chat completions, and what becomes of reasoning on the way.
+mod wires;
