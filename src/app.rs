@@ -19,6 +19,7 @@ use crate::embedded;
 use crate::loaded::Loaded;
 use crate::record::Recorder;
 use crate::reload::Stamps;
+use crate::warmth::Warmth;
 
 pub use crate::loaded::load_snapshot;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub models: Vec<Arc<Served>>,
     /// What finished requests are turned into.
     pub recorder: Arc<Recorder>,
+    /// Which conversations which models have read lately.
+    pub warmth: Warmth,
     /// Places for requests being answered.
     pub places: Arc<Semaphore>,
     /// Bytes left for request bodies.
@@ -98,6 +101,7 @@ impl App {
         Ok(Arc::new(App {
             models,
             recorder: Arc::new(recorder),
+            warmth: Warmth::default(),
             places: Arc::new(Semaphore::new(config.limits.in_flight)),
             body_bytes: Arc::new(Semaphore::new(config.limits.all_bodies_bytes)),
             started: std::time::SystemTime::now(),

@@ -70,6 +70,8 @@ pub async fn dispatch(app: Arc<App>, order: Order) -> Result<Dispatched, Backend
         match attempt(&app, &served, &order.call).await {
             Ok(answer) => {
                 let applied = served.applied(&order.call);
+                let trail = app.warmth.trail(&order.call.body, order.call.caller);
+                app.warmth.read(&trail, &served.model.profile.name, Instant::now());
                 return Ok(Dispatched { served, answer, applied });
             }
             Err(error) if error.may_retry() && takers.peek().is_some() => {

@@ -16,7 +16,7 @@ use super::headers::Headers;
 use super::rights;
 use crate::app::App;
 use crate::backends::ExpertDetail;
-use crate::config::{Config, Limits, ReasoningField};
+use crate::config::{Config, Key, Limits, ReasoningField};
 use crate::conversation::{BadRequest, Conversation, is_known};
 use crate::decide::Snapshot;
 use crate::policy::Policy;
@@ -77,6 +77,10 @@ impl ClientRequest {
         conversation.unavailable = app.unavailable();
         if self.is_completion() {
             conversation.barred.extend(app.builtin_beside_upstreams());
+        }
+        if let Value::Object(body) = &self.body {
+            let trail = app.warmth.trail(body, caller.key.as_deref().map_or(0, Key::holder));
+            conversation.warm = app.warmth.model(&trail, std::time::Instant::now());
         }
         Ok(conversation)
     }

@@ -68,6 +68,8 @@ pub struct Conversation<'a> {
     pub unavailable: Vec<String>,
     /// Models that this request may not use, whatever else there is.
     pub barred: Vec<String>,
+    /// The model whose prefix cache holds the conversation so far. Measured by the caller too.
+    pub warm: Option<String>,
 }
 
 /// Off or on.

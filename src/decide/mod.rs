@@ -8,6 +8,7 @@ mod flip;
 mod profile;
 mod score;
 mod trained;
+mod warm;
 mod wishes;
 
 use std::borrow::Cow;

@@ -6,9 +6,9 @@ mod support;
 mod golden;
 /// What is derived from the records: the table in the documentation.
 mod page;
-/// What depends on more than model and intent.
-mod plans;
 /// Fields that the gateway does not know.
 mod passing;
+/// What depends on more than model and intent.
+mod plans;
 /// What a strict server says.
 mod strict;

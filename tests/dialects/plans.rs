@@ -92,7 +92,10 @@ fn a_pair_falls_back_to_the_model_that_does_not_think() {
     pair.thinking_model_id = Some("deepseek-reasoner".into());
     assert_eq!(pair.ability(), ThinkingAbility::Hybrid);
     let (body, applied) = sent(&pair, Intent::On, json!({}));
-    assert_eq!((&body["model"], &*applied), (&json!("deepseek-reasoner"), "mode=on;model=deepseek-reasoner;lossy=budget_dropped,switched_model"));
+    assert_eq!(
+        (&body["model"], &*applied),
+        (&json!("deepseek-reasoner"), "mode=on;model=deepseek-reasoner;lossy=budget_dropped,switched_model")
+    );
     let (body, applied) = sent(&pair, Intent::On, json!({"tools": [], "tool_choice": "required"}));
     assert_eq!((&body["model"], &*applied), (&json!("deepseek-chat"), "mode=off;lossy=off_for_tools"));
     assert_eq!(body["tool_choice"], "required");
@@ -144,7 +147,10 @@ fn gemini_s_chat_completions_take_its_words_in_a_field_of_their_own() {
     let mut gemini = upstream(Dialect::Gemini, "gemini-2.5-flash");
     gemini.wire = Wire::Chat;
     let (body, _) = sent(&gemini, Intent::Budget, json!({}));
-    assert_eq!(body["extra_body"], json!({"google": {"thinking_config": {"thinking_budget": 700, "include_thoughts": true}}}));
+    assert_eq!(
+        body["extra_body"],
+        json!({"google": {"thinking_config": {"thinking_budget": 700, "include_thoughts": true}}})
+    );
     let mut gemini = upstream(Dialect::Gemini, "gemini-3-flash-preview");
     gemini.wire = Wire::Chat;
     let (body, _) = sent(&gemini, Intent::Effort, json!({}));
@@ -191,22 +197,27 @@ fn addresses_and_keys_are_the_vendors_own() {
 
 #[test]
 fn what_was_applied_reads_in_one_line_and_in_notes() {
-    let mut applied = Applied { mode: Mode::On, effort: None, budget: Some(128), model: None, lossy: Vec::new() };
+    let mut applied =
+        Applied { mode: Mode::On, effort: None, budget: Some(128), model: None, lossy: Vec::new() };
     applied.lost(Lossy::OffToMinBudget);
     applied.lost(Lossy::OffToMinBudget);
     assert_eq!(applied.compact(), "mode=on;budget=128;lossy=off_unsupported>min_budget");
     let notes: Vec<String> = applied.notes().collect();
-    assert_eq!(notes, ["applied off_unsupported>min_budget: the model always thinks, so it got its smallest budget"]);
+    assert_eq!(
+        notes,
+        ["applied off_unsupported>min_budget: the model always thinks, so it got its smallest budget"]
+    );
 }
 
 #[test]
 fn a_client_s_own_terms_are_told_apart() {
     let decided = |by: &str, body: Value| {
         let Value::Object(body) = body else { panic!("an object") };
-        let request = Value::from(Map::from_iter(body.clone().into_iter().chain([(
-            "messages".to_owned(),
-            json!([{"role": "user", "content": "hi"}]),
-        )])));
+        let request = Value::from(Map::from_iter(
+            body.clone()
+                .into_iter()
+                .chain([("messages".to_owned(), json!([{"role": "user", "content": "hi"}]))]),
+        ));
         let snapshot = thinkgate::decide::Snapshot {
             rules: thinkgate::rules::RuleSet::builtin().unwrap_or_else(|faults| panic!("{faults:#?}")),
             classifier: None,
@@ -220,7 +231,10 @@ fn a_client_s_own_terms_are_told_apart() {
     };
     assert_eq!(decided("", json!({})), Asked::Nothing);
     assert_eq!(decided("reasoning_effort", json!({"reasoning_effort": "low"})), Asked::Effort);
-    assert_eq!(decided("thinking", json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})), Asked::Budget);
+    assert_eq!(
+        decided("thinking", json!({"thinking": {"type": "enabled", "budget_tokens": 1024}})),
+        Asked::Budget
+    );
     assert_eq!(decided("reasoning", json!({"reasoning": {"max_tokens": 777}})), Asked::Budget);
     assert_eq!(decided("", json!({"thinking_budget": 900})), Asked::Budget);
     assert_eq!(decided("enable_thinking", json!({"enable_thinking": true})), Asked::Nothing);

@@ -48,3 +48,7 @@ mod responses;
 mod routing;
 /// Streams: order, reasoning, endings.
 mod streaming;
+/// A conversation and the model that has read it.
+mod warmth;
+/// Upstreams that speak something else than chat completions, and what becomes of reasoning on the way.
+mod wires;

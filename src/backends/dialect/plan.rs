@@ -90,12 +90,11 @@ impl<'u> Plan<'u> {
             return;
         }
         self.set_depth(intent, cap_of(body));
-        if let Some(reason) = self.excluded(body) {
-            if self.switchable || self.upstream.thinking_model_id.is_some() {
-                *self = Plan::for_mode(Mode::Off, self.upstream);
-                self.applied.lost(reason);
-                return self.turn_off(body);
-            }
+        let elsewhere = self.upstream.thinking_model_id.is_some();
+        if let Some(reason) = self.excluded(body).filter(|_| self.switchable || elsewhere) {
+            *self = Plan::for_mode(Mode::Off, self.upstream);
+            self.applied.lost(reason);
+            return self.turn_off(body);
         }
         let told = self.switchable || self.effort.is_some() || self.budget.is_some();
         self.say = if told { Say::On } else { Say::Nothing };

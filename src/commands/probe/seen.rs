@@ -52,7 +52,7 @@ struct Found {
 }
 
 /// Fields that hold reasoning as text.
-const REASONING: [&str; 4] = ["reasoning_content", "reasoning", "thinking", "reasoningText"];
+const REASONING: [&str; 3] = ["reasoning_content", "reasoning", "thinking"];
 /// Fields that hold the usage.
 const USAGE: [&str; 2] = ["usage", "usageMetadata"];
 
@@ -74,6 +74,10 @@ impl Found {
     fn visit_field(&mut self, field: &str, value: &Value, thought: bool) {
         if USAGE.contains(&field) && value.is_object() {
             self.usage = Some(value.clone());
+        } else if field == "reasoningContent" {
+            // Bedrock: the text, or a piece of it, beside its signature.
+            let text = value.pointer("/reasoningText/text").or_else(|| value.get("text"));
+            self.reason("reasoningContent", text.and_then(Value::as_str).unwrap_or_default());
         } else if field == "reasoning_details" && value.as_array().is_some_and(|list| !list.is_empty()) {
             self.reasoning.entry("reasoning_details").or_default().push_str(&value.to_string());
         } else if let (Some(name), Some(text)) =
@@ -181,7 +185,7 @@ mod tests {
             (
                 json!({"output": {"message": {"content": [{"reasoningContent": {"reasoningText": {"text": text}}},
                                                           {"text": "7"}]}}}),
-                "reasoningText",
+                "reasoningContent",
             ),
         ] {
             let seen = seen(body.clone());
