@@ -115,4 +115,38 @@ mod tests {
         assert!(events.push(&line).is_ok());
         assert_eq!(events.push(&line), Err(BadEvent::TooLarge));
     }
+
+    /// The data of every event, as a well-kept reader of the standard sees them.
+    fn as_the_standard(pieces: &[Vec<u8>]) -> Vec<String> {
+        use eventsource_stream::Eventsource;
+        use futures_util::{StreamExt, stream};
+        let bytes = stream::iter(pieces.iter().cloned().map(Ok::<_, std::io::Error>));
+        let events = bytes.eventsource().map(|event| event.expect("valid").data);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(events.collect())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn streams_are_read_as_another_reader_reads_them(
+            lines in proptest::collection::vec(
+                ("(data|event|id|retry|dat|: |)", "(:|: |:  |)", "[a-z想🙂 :]{0,6}", "(\n|\r\n|\n\n|\r\n\r\n)"),
+                0..12,
+            ),
+            mark in proptest::bool::ANY,
+            size in 1..9usize,
+        ) {
+            let text: String =
+                lines.iter().map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}")).collect();
+            let cut = |text: &str| text.as_bytes().chunks(size).map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let pieces = cut(&if mark { format!("\u{feff}{text}") } else { text.clone() });
+            let mut events = Events::default();
+            let mut ours = Vec::new();
+            for piece in &pieces {
+                ours.extend(events.push(piece).expect("valid"));
+            }
+            // The other reader panics on a byte order mark, which the standard tells it to pass over.
+            proptest::prop_assert_eq!(ours, as_the_standard(&cut(&text)), "{:?}", text);
+        }
+    }
 }

@@ -40,3 +40,5 @@ mod routing;
 mod streaming;
 /// A conversation and the model that has read it.
 mod warmth;
+/// Upstreams that speak something else than chat completions, and what becomes of reasoning on the way.
+mod wires;

@@ -17,7 +17,7 @@ const NO_TAGS: u8 = 2;
 impl Habit {
     /// How reasoning may stand inline in the content of the answer; None: it does not.
     pub(super) fn expects(&self, upstream: &Upstream, outgoing: &Outgoing) -> Option<Expects> {
-        if !upstream.inline_reasoning {
+        if !upstream.inline_reasoning || keeps_apart(upstream) {
             return None;
         }
         // Waiting for a closing tag holds the answer back, so only where the prompt may hold the opening one.
@@ -41,6 +41,12 @@ impl Habit {
             None => {}
         }
     }
+}
+
+/// Services that have a place of its own for reasoning; a tag in their answers is a word of it.
+fn keeps_apart(upstream: &Upstream) -> bool {
+    matches!(upstream.wire, Wire::Anthropic | Wire::Gemini)
+        || matches!(upstream.dialect, Dialect::Openai | Dialect::Azure)
 }
 
 /// Servers that people run themselves, whose chat templates are as they were made.

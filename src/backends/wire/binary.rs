@@ -61,7 +61,7 @@ fn frame_length(bytes: &[u8]) -> Result<Option<usize>, BackendError> {
     if total > MAX_FRAME_BYTES {
         return Err(bad("a frame of more than 16 MiB"));
     }
-    if PRELUDE + headers + TRAILER > total {
+    if headers.saturating_add(PRELUDE + TRAILER) > total {
         return Err(bad("a frame shorter than its headers"));
     }
     Ok(Some(total))
@@ -114,4 +114,58 @@ fn number(bytes: &[u8]) -> u32 {
 
 fn bad(what: &str) -> BackendError {
     BackendError::BadAnswer(what.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use aws_smithy_eventstream::frame::write_message_to;
+    use aws_smithy_types::event_stream::{Header, HeaderValue, Message};
+
+    use super::*;
+
+    fn written() -> Vec<u8> {
+        let text = |value: &'static str| HeaderValue::String(value.into());
+        let message = Message::new(&br#"{"delta": 1}"#[..])
+            .add_header(Header::new("a", HeaderValue::Bool(true)))
+            .add_header(Header::new("b", HeaderValue::Byte(1)))
+            .add_header(Header::new("c", HeaderValue::Int16(2)))
+            .add_header(Header::new("d", HeaderValue::Int32(3)))
+            .add_header(Header::new("e", HeaderValue::ByteArray(vec![1, 2, 3].into())))
+            .add_header(Header::new("f", HeaderValue::Uuid(7)))
+            .add_header(Header::new(":message-type", text("event")))
+            .add_header(Header::new(":event-type", text("contentBlockDelta")));
+        let mut bytes = Vec::new();
+        write_message_to(&message, &mut bytes).expect("a frame");
+        bytes
+    }
+
+    #[test]
+    fn headers_of_every_type_are_passed_over() {
+        let frames = Binary::default().push(&written()).expect("sound");
+        let kind = Some("contentBlockDelta".to_owned());
+        assert_eq!(frames, [Frame { kind, failed: false, payload: br#"{"delta": 1}"#.to_vec() }]);
+    }
+
+    #[test]
+    fn no_damaged_byte_goes_unnoticed() {
+        let sound = written();
+        for at in 0..sound.len() {
+            let mut bytes = sound.clone();
+            bytes[at] ^= 0x40;
+            assert!(Binary::default().push(&bytes).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_claims_too_much_is_refused_before_it_comes() {
+        let claimed = |total: u32, headers: u32| {
+            let mut bytes = [total.to_be_bytes(), headers.to_be_bytes()].concat();
+            bytes.extend(crc32fast::hash(&bytes).to_be_bytes());
+            Binary::default().push(&bytes)
+        };
+        assert!(claimed(u32::MAX, 0).is_err());
+        assert!(claimed(16, u32::MAX).is_err());
+        assert!(claimed(15, 0).is_err());
+        assert!(claimed(17, 0).is_ok_and(|frames| frames.is_empty()));
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use super::super::{BackendError, Usage, Whole};
+use super::super::{BackendError, Usage, Whole, think};
 use super::outlet::Outlet;
 use super::turns::text_of;
 use super::whole::{Gathered, Gathering};
@@ -56,7 +56,12 @@ fn read_message(
     if let Some(text) = take_reasoning(&mut message) {
         outlet.reasoning(index, &text);
     }
+    let thought = message.get("extra_content").is_some_and(is_google_thought);
     match message.shift_remove("content") {
+        Some(Value::String(text)) if thought => {
+            message.shift_remove("extra_content");
+            outlet.reasoning(index, text.trim_start_matches("<thought>").trim_end_matches("</thought>"));
+        }
         Some(Value::String(text)) => outlet.content(index, &text),
         Some(Value::Array(parts)) => {
             if let Some(rest) = read_parts(index, parts, outlet) {
@@ -66,6 +71,11 @@ fn read_message(
         _ => {}
     }
     outlet.other(index, without_blanks(message), beside);
+}
+
+/// Gemini's compatible interface marks content that is thoughts, and puts tags of its own around them.
+fn is_google_thought(extra: &Value) -> bool {
+    extra.pointer("/google/thought").and_then(Value::as_bool).unwrap_or(false)
 }
 
 /// Mistral's content comes in parts, thoughts among them. What is neither text nor thought is handed back.
@@ -151,15 +161,21 @@ fn read_whole(at: u64, mut choice: Value, outlet: &mut Outlet) -> Value {
     let reason = text_of(&choice, "finish_reason").map_or("stop", finish_reason).to_owned();
     if let Some(Value::Object(message)) = choice.get_mut("message") {
         let mut spoken = Map::new();
-        for name in ["reasoning", "reasoning_content", "reasoning_details", "content"] {
+        for name in ["reasoning", "reasoning_content", "reasoning_details", "content", "extra_content"] {
             if let Some(value) = message.get(name) {
                 spoken.insert(name.into(), value.clone());
             }
         }
+        let spoken_is_thought = spoken.get("extra_content").is_some_and(is_google_thought);
         let text = take_reasoning(&mut spoken);
         spoken.shift_remove("reasoning_details");
         if let Some(text) = text {
             outlet.reasoning(at, &text);
+        }
+        if let Some(content) = spoken.get("content").and_then(Value::as_str)
+            && think::closes_alone(content)
+        {
+            outlet.expect_closer(at);
         }
         let calls =
             message.get("tool_calls").and_then(Value::as_array).is_some_and(|calls| !calls.is_empty());
@@ -167,6 +183,9 @@ fn read_whole(at: u64, mut choice: Value, outlet: &mut Outlet) -> Value {
         outlet.finish(at, if calls { "tool_calls" } else { &reason });
         let mut gathering = Gathering::default();
         std::iter::from_fn(|| outlet.pop()).for_each(|step| gathering.take(step));
+        if spoken_is_thought {
+            message.shift_remove("extra_content");
+        }
         put_back(message, gathering.choices.remove(&at).unwrap_or_default());
     }
     if choice.get("finish_reason").is_some_and(Value::is_string) {

@@ -67,3 +67,10 @@ pub(super) fn functions(chat: &Map<String, Value>) -> impl Iterator<Item = &Map<
     let tools = chat.get("tools").and_then(Value::as_array);
     tools.into_iter().flatten().filter_map(|tool| tool.get("function")?.as_object())
 }
+
+/// An id that wires which take only letters, digits, hyphens and underscores accept; other makers' ids hold more. The same id
+/// becomes the same one, so that a call and its result still belong together.
+pub(super) fn plain_id(id: &str) -> String {
+    let plain = |c: char| if c.is_ascii_alphanumeric() || c == '-' || c == '_' { c } else { '_' };
+    id.chars().take(64).map(plain).collect()
+}

@@ -10,8 +10,12 @@ pub(super) mod bedrock;
 mod binary;
 mod chat;
 mod fields;
+#[cfg(test)]
+mod fixtures;
 mod frames;
 pub(super) mod gemini;
+#[cfg(test)]
+mod goldens;
 pub(super) mod history;
 pub(super) mod ollama;
 mod outlet;
@@ -44,7 +48,7 @@ pub(super) fn framed(wire: Wire, chat: Map<String, Value>) -> Map<String, Value>
 /// Refuses what the wire has no place for, rather than let the model answer without having seen it.
 ///
 /// # Errors
-/// [`BackendError::Refused`] with the kind of part.
+/// [`BackendError::Refused`] with what it is.
 pub(super) fn refuse(wire: Wire, chat: &Map<String, Value>) -> Result<(), BackendError> {
     let takes: fn(&turns::Media<'_>) -> bool = match wire {
         Wire::Chat => return Ok(()),
@@ -53,6 +57,11 @@ pub(super) fn refuse(wire: Wire, chat: &Map<String, Value>) -> Result<(), Backen
         Wire::OllamaNative => ollama::takes,
         Wire::Bedrock => bedrock::takes,
     };
+    let several = chat.get("n").and_then(Value::as_u64).is_some_and(|n| n > 1);
+    if several && wire != Wire::Gemini {
+        let message = "this model's server gives one answer at a time; n must be 1".into();
+        return Err(BackendError::Refused { param: "n".into(), message, code: "unsupported_parameter" });
+    }
     let turns = Turns::read(chat);
     let Some(media) = turns.media().find(|media| !takes(media)) else { return Ok(()) };
     Err(BackendError::Refused {

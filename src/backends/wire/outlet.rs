@@ -58,6 +58,14 @@ impl Outlet {
         self.shape
     }
 
+    /// The choice's content is known to end its thoughts with a closing tag alone, if tags may stand in it at all.
+    pub(super) fn expect_closer(&mut self, index: u64) {
+        let choice = self.choice(index);
+        if choice.splitter.is_some() && !choice.reasoned {
+            choice.splitter = Some(Splitter::new(Expects::PerhapsCloser));
+        }
+    }
+
     /// Reasoning from a field of its own.
     pub(super) fn reasoning(&mut self, index: u64, text: &str) {
         if text.is_empty() {
@@ -120,13 +128,15 @@ impl Outlet {
     /// The choice is complete.
     pub(super) fn finish(&mut self, index: u64, reason: &str) {
         self.said = true;
+        if std::mem::replace(&mut self.choice(index).finished, true) {
+            return;
+        }
         let end = match reason {
             "length" => End::Cut,
             "tool_calls" | "function_call" => End::Call,
             _ => End::Complete,
         };
         self.flush(index, end);
-        self.choice(index).finished = true;
         self.queue.push_back(Step::Finished { choice: index, reason: reason.to_owned() });
     }
 

@@ -1,6 +1,6 @@
 use serde_json::{Map, Value, json};
 
-use super::super::fields::{copy, most_tokens, schema, stop_sequences, tool_names};
+use super::super::fields::{copy, most_tokens, plain_id, schema, stop_sequences, tool_names};
 use super::super::turns::{Call, Media, MediaKind, Said, Source, Speaker, Text, ToolResult, Turns};
 
 /// The wire demands a limit; this is what every model still sold can give.
@@ -90,7 +90,8 @@ fn trim_prefill(blocks: &mut Vec<Value>) {
 
 fn block(said: &Said<'_>) -> Option<Value> {
     match said {
-        Said::Text(text) => Some(text_block(text)),
+        // White space alone is refused.
+        Said::Text(text) => (!text.text.trim().is_empty()).then(|| text_block(text)),
         Said::Media(media) => media_block(media),
         Said::Thought(block) => Some((*block).clone()),
         Said::Call(call) => Some(call_block(call)),
@@ -103,7 +104,7 @@ fn text_block(text: &Text<'_>) -> Value {
 }
 
 fn call_block(call: &Call<'_>) -> Value {
-    json!({"type": "tool_use", "id": call.id, "name": call.name, "input": call.arguments})
+    json!({"type": "tool_use", "id": plain_id(call.id), "name": call.name, "input": call.arguments})
 }
 
 fn result_block(result: &ToolResult<'_>) -> Value {
@@ -116,7 +117,7 @@ fn result_block(result: &ToolResult<'_>) -> Value {
             other => block(other),
         })
         .collect();
-    let mut block = json!({"type": "tool_result", "tool_use_id": result.id, "content": content});
+    let mut block = json!({"type": "tool_result", "tool_use_id": plain_id(result.id), "content": content});
     if result.failed {
         block["is_error"] = true.into();
     }

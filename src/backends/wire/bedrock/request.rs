@@ -1,6 +1,8 @@
 use serde_json::{Map, Value, json};
 
-use super::super::fields::{copy, functions, most_tokens, must_call, schema, stop_sequences, tool_names};
+use super::super::fields::{
+    copy, functions, most_tokens, must_call, plain_id, schema, stop_sequences, tool_names,
+};
 use super::super::turns::{Media, MediaKind, Said, Source, Speaker, Text, ToolResult, Turns, text_of};
 
 /// Fields that only Bedrock's clients send and only Bedrock reads.
@@ -73,13 +75,17 @@ fn with_cache(block: Value, cache: Option<&Value>) -> Vec<Value> {
 
 fn blocks(said: &Said<'_>) -> Vec<Value> {
     match said {
+        // White space alone is refused.
+        Said::Text(text) if text.text.trim().is_empty() => Vec::new(),
         Said::Text(text) => text_blocks(text),
         Said::Media(media) => {
             media_block(media).map(|block| with_cache(block, media.cache)).unwrap_or_default()
         }
         Said::Thought(block) => thought(block).into_iter().collect(),
         Said::Call(call) => {
-            vec![json!({"toolUse": {"toolUseId": call.id, "name": call.name, "input": call.arguments}})]
+            vec![
+                json!({"toolUse": {"toolUseId": plain_id(call.id), "name": call.name, "input": call.arguments}}),
+            ]
         }
         Said::Result(result) => with_cache(result_block(result), result.cache),
     }
@@ -103,7 +109,7 @@ fn result_block(result: &ToolResult<'_>) -> Value {
         _ => None,
     });
     let content: Vec<Value> = content.collect();
-    let mut block = json!({"toolUseId": result.id, "content": content});
+    let mut block = json!({"toolUseId": plain_id(result.id), "content": content});
     if result.failed {
         block["status"] = "error".into();
     }

@@ -73,7 +73,7 @@ fn message(message: &Value, fields: &Map<String, Value>, all: &[Value]) -> Value
     for said in Turns::said_by(fields, all) {
         match said {
             Said::Text(piece) => text.push_str(piece.text),
-            Said::Media(Media { source: Source::Data { base64, .. }, .. }) => images.push(base64),
+            Said::Media(media) => images.extend(image(&media)),
             Said::Call(call) => calls.push(call_of(&call)),
             _ => {}
         }
@@ -104,7 +104,15 @@ fn call_of(call: &Call<'_>) -> Value {
     json!({"id": call.id, "function": {"name": call.name, "arguments": call.arguments}})
 }
 
-/// Whether the wire has a place for it: images, and none that would have to be fetched.
+/// Whether the wire has a place for it.
 pub(in crate::backends::wire) fn takes(media: &Media<'_>) -> bool {
-    media.kind == MediaKind::Image && matches!(media.source, Source::Data { .. })
+    image(media).is_some()
+}
+
+/// Images alone, and none that would have to be fetched.
+fn image<'a>(media: &Media<'a>) -> Option<&'a str> {
+    match (media.kind, media.source) {
+        (MediaKind::Image, Source::Data { base64, .. }) => Some(base64),
+        _ => None,
+    }
 }

@@ -4,6 +4,12 @@
 //! the opening one is in the prompt. A tag in a code block, between quotation marks or among the words of a sentence is
 //! what the answer talks about, and stays.
 
+mod prose;
+#[cfg(test)]
+mod tests;
+
+use self::prose::Prose;
+
 const OPENER: &str = "<think>";
 const CLOSER: &str = "</think>";
 /// Some models begin a tool call without closing their thoughts; at the start of a line it ends them.
@@ -55,6 +61,8 @@ pub(super) struct Splitter {
     state: State,
     /// Text that cannot be classified yet.
     held: String,
+    /// How much of it is known to hold no closing tag.
+    searched: usize,
     expects: Expects,
     /// Reasoning has been seen, so another closing tag is no word of the answer.
     thought: bool,
@@ -86,6 +94,7 @@ impl Splitter {
         Splitter {
             state: State::Start,
             held: String::new(),
+            searched: 0,
             expects,
             thought: false,
             released: false,
@@ -160,7 +169,7 @@ impl Splitter {
                 }
                 self.turn(if self.expects == Expects::Opener { State::Answer } else { State::Undecided })
             }
-            State::Undecided => match self.held.find(CLOSER) {
+            State::Undecided => match self.search() {
                 Some(at) => {
                     self.shape = Some(Shape::CloserAlone);
                     self.close(at, CLOSER.len())
@@ -178,6 +187,14 @@ impl Splitter {
             State::Behind => self.skip_breaks(State::Answer),
             State::Answer => self.answer(),
         }
+    }
+
+    /// Where the closing tag stands; what was searched before is not searched again.
+    fn search(&mut self) -> Option<usize> {
+        let from = self.searched.saturating_sub(CLOSER.len());
+        let from = (0..=from).rev().find(|at| self.held.is_char_boundary(*at)).unwrap_or(0);
+        self.searched = self.held.len();
+        self.held[from..].find(CLOSER).map(|at| from + at)
     }
 
     /// Answer text up to the next tag that is none of its words.
@@ -273,56 +290,6 @@ impl Splitter {
     }
 }
 
-/// As much of the answer's last line as tells whether a tag is one of its words.
-#[derive(Debug, Default)]
-struct Prose {
-    /// Within a code block.
-    fenced: bool,
-    /// The line's first characters, without the space before them.
-    head: String,
-    /// Backticks on the line.
-    ticks: usize,
-    last: Option<char>,
-}
-
-impl Prose {
-    fn read(&mut self, text: &str) {
-        for c in text.chars() {
-            if c == '\n' {
-                self.fenced ^= self.is_fence();
-                self.head.clear();
-                self.ticks = 0;
-            } else if self.head.len() < 3 && !(self.head.is_empty() && c.is_whitespace()) {
-                self.head.push(c);
-            }
-            self.ticks += usize::from(c == '`');
-            self.last = Some(c);
-        }
-    }
-
-    fn is_fence(&self) -> bool {
-        self.head.starts_with("```") || self.head.starts_with("~~~")
-    }
-
-    fn is_quotation(&self) -> bool {
-        let opens = |c: char| "`\"'“”‘’「『«（(".contains(c);
-        self.fenced || self.is_fence() || self.ticks % 2 == 1 || self.last.is_some_and(opens)
-    }
-
-    fn is_among_words(&self) -> bool {
-        self.last.is_some_and(|c| c == ' ' || c == '\t') && !self.head.is_empty()
-    }
-
-    fn talks_of_opener(&self) -> bool {
-        self.is_quotation() || self.is_among_words()
-    }
-
-    /// Behind thoughts, models that were cut short close them a second time.
-    fn talks_of_closer(&self, thought: bool) -> bool {
-        self.is_quotation() || (self.is_among_words() && !thought)
-    }
-}
-
 fn push_part(parts: &mut Vec<Part>, part: Part) {
     match (parts.last_mut(), part) {
         (_, Part::Reasoning(text) | Part::Answer(text)) if text.is_empty() => {}
@@ -351,63 +318,10 @@ fn joined(parts: Vec<Part>) -> (String, String) {
     (reasoning, answer)
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn split_every(content: &str, size: usize, expects: Expects, end: End) -> (String, String) {
-        let mut splitter = Splitter::new(expects);
-        let chars: Vec<char> = content.chars().collect();
-        let mut parts = Vec::new();
-        for piece in chars.chunks(size) {
-            parts.extend(splitter.push(&piece.iter().collect::<String>()));
-        }
-        parts.extend(splitter.finish(end));
-        joined(parts)
-    }
-
-    #[test]
-    fn any_cut_gives_the_same_parts() {
-        use Expects::{Closer, Opener, PerhapsCloser};
-        for (content, expects, end, reasoning, answer) in [
-            ("<think>\n想一想 a < b\n</think>\n\n42", PerhapsCloser, End::Complete, "想一想 a < b", "42"),
-            ("想一想\n</think>\n\n42", PerhapsCloser, End::Complete, "想一想", "42"),
-            ("<think>\n\n</think>\n\n42", Opener, End::Complete, "", "42"),
-            ("<think> \n </think>42", Opener, End::Complete, "", "42"),
-            ("just an answer", PerhapsCloser, End::Complete, "", "just an answer"),
-            ("tags look like </think>", Opener, End::Complete, "", "tags look like </think>"),
-            ("use <think> tags", Opener, End::Complete, "", "use <think> tags"),
-            ("use `<think>`, then `</think>`", Opener, End::Complete, "", "use `<think>`, then `</think>`"),
-            ("```\n<think>\n</think>\n```\n", Opener, End::Complete, "", "```\n<think>\n</think>\n```\n"),
-            ("<think>cut off </thi", PerhapsCloser, End::Cut, "cut off </thi", ""),
-            ("cut off", Closer, End::Cut, "cut off", ""),
-            ("cut off", PerhapsCloser, End::Cut, "", "cut off"),
-            ("I need the weather", PerhapsCloser, End::Call, "I need the weather", ""),
-            (
-                "<think>so\n<tool_call>{}</tool_call>",
-                Opener,
-                End::Complete,
-                "so",
-                "<tool_call>{}</tool_call>",
-            ),
-            ("<think>a</think>b, 5.</think>\n\n6", Opener, End::Complete, "a", "b, 5.\n\n6"),
-            ("Sure.\n<think>a</think>\n7", Opener, End::Complete, "a", "Sure.\n7"),
-            ("leaked</think>\n\n42", Opener, End::Complete, "", "leaked\n\n42"),
-            ("  <thin ice", Opener, End::Complete, "", "  <thin ice"),
-            ("a < b <", Opener, End::Complete, "", "a < b <"),
-        ] {
-            for size in 1..=content.chars().count() {
-                let found = split_every(content, size, expects, end);
-                assert_eq!(found, (reasoning.to_owned(), answer.to_owned()), "{content:?} cut every {size}");
-            }
-        }
-    }
-
-    #[test]
-    fn an_answer_flows_when_reasoning_has_a_field_of_its_own() {
-        let mut splitter = Splitter::new(Expects::PerhapsCloser);
-        assert_eq!(splitter.push("Hel"), []);
-        assert_eq!(splitter.field_seen(), [Part::Answer("Hel".into())]);
-        assert_eq!(splitter.push("lo"), [Part::Answer("lo".into())]);
-    }
+/// Whether a closing tag without an opening one ends thoughts in content that is complete.
+pub(super) fn closes_alone(content: &str) -> bool {
+    let Some(at) = content.find(CLOSER).filter(|at| !content[..*at].contains(OPENER)) else { return false };
+    let mut prose = Prose::default();
+    prose.read(&content[..at]);
+    !prose.talks_of_closer(false)
 }

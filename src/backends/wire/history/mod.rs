@@ -1,6 +1,9 @@
 //! "What becomes of the reasoning of earlier turns?" Backends forbid it, forget it, want it back while a tool loop lasts,
 //! or insist on it, signed or not; clients send it in any field, or as think tags in the content.
 
+#[cfg(test)]
+mod tests;
+
 use serde_json::{Map, Value, json};
 
 use super::super::capability::{Capability, History};
@@ -62,15 +65,15 @@ impl Rule<'_> {
             History::Ignored | History::Forbidden => false,
             History::CurrentLoop => turn.in_loop,
             History::Required => true,
-            History::Signed => self.wire == Wire::Chat && turn.in_loop,
+            // The signed form says it all; where there is none, OpenRouter takes the text.
+            History::Signed => self.dialect == Dialect::Openrouter && !is_opaque(fields),
         };
         match text {
             Some(text) if keeps => self.put(fields, text),
             Some(_) => {
-                let signed = fields.contains_key("thinking_blocks");
                 lost.stripped |= match self.capability.history {
                     History::Forbidden => true,
-                    History::Signed => turn.in_loop && !signed && self.wire != Wire::Gemini,
+                    History::Signed => turn.in_loop && !is_opaque(fields) && !self.is_google(),
                     _ => false,
                 };
             }
@@ -99,21 +102,25 @@ impl Rule<'_> {
             }
             return;
         }
+        let by_name = self.capability.reasoning_in.as_deref() == Some("reasoning");
         let name = match self.wire {
-            Wire::Chat => self.capability.reasoning_in.as_deref().unwrap_or("reasoning_content"),
+            Wire::Chat if by_name || self.dialect == Dialect::Openrouter => "reasoning",
             _ => "reasoning_content",
         };
-        if self.dialect == Dialect::Vllm {
-            // Versions before 0.16 read only the one, those up to 0.21 only the other.
+        if matches!(self.dialect, Dialect::Vllm | Dialect::MlxLm) {
+            // vLLM before 0.16 reads only the one, up to 0.21 only the other; with MLX-LM the template decides.
             fields.insert("reasoning_content".into(), text.clone().into());
         }
         fields.insert(name.into(), text.into());
     }
 
+    fn is_google(&self) -> bool {
+        self.wire == Wire::Gemini || self.dialect == Dialect::Gemini
+    }
+
     /// What only the backend that made it can read: kept for that one, and never shown to another.
     fn settle_opaque(&self, fields: &mut Map<String, Value>, turn: &Turn, lost: &mut Lost) {
         let anthropic = matches!(self.wire, Wire::Anthropic | Wire::Bedrock);
-        let google = self.wire == Wire::Gemini || self.dialect == Dialect::Gemini;
         let open = matches!(self.dialect, Dialect::Openrouter | Dialect::Generic);
         if let Some(details) = fields.get("reasoning_details")
             && !(open || self.dialect == Dialect::Minimax)
@@ -134,7 +141,7 @@ impl Rule<'_> {
             lost.stripped |= turn.in_loop && is_any_signed(blocks);
             fields.shift_remove("thinking_blocks");
         }
-        if !google && !open {
+        if !self.is_google() && !open {
             lost.stripped |= drop_google(fields) && turn.in_loop;
         }
         if self.wire == Wire::Gemini && self.capability.history == History::Signed && turn.in_loop {
@@ -176,6 +183,10 @@ fn lift_parts(fields: &mut Map<String, Value>) {
     }
     let thoughts: Vec<Value> = parts.extract_if(.., |part| is_thought(part)).collect();
     fields.entry("thinking_blocks").or_insert_with(|| thoughts.into());
+}
+
+fn is_opaque(fields: &Map<String, Value>) -> bool {
+    fields.contains_key("thinking_blocks") || fields.contains_key("reasoning_details")
 }
 
 fn text_of_opaque(fields: &Map<String, Value>) -> Option<String> {
