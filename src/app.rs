@@ -13,12 +13,13 @@ use tokio::sync::{Semaphore, watch};
 use crate::backends::breaker::Breaker;
 use crate::backends::builtin::Builtin;
 use crate::backends::upstream::{self, Upstream};
-use crate::backends::{Answer, BackendError, Call};
+use crate::backends::{Answer, Applied, BackendError, Call};
 use crate::config::{Config, Model, Source};
 use crate::embedded;
 use crate::loaded::Loaded;
 use crate::record::Recorder;
 use crate::reload::Stamps;
+use crate::warmth::Warmth;
 
 pub use crate::loaded::load_snapshot;
 
@@ -30,6 +31,8 @@ pub struct App {
     pub models: Vec<Arc<Served>>,
     /// What finished requests are turned into.
     pub recorder: Arc<Recorder>,
+    /// Which conversations which models have read lately.
+    pub warmth: Warmth,
     /// Places for requests being answered.
     pub places: Arc<Semaphore>,
     /// Bytes left for request bodies.
@@ -98,6 +101,7 @@ impl App {
         Ok(Arc::new(App {
             models,
             recorder: Arc::new(recorder),
+            warmth: Warmth::default(),
             places: Arc::new(Semaphore::new(config.limits.in_flight)),
             body_bytes: Arc::new(Semaphore::new(config.limits.all_bodies_bytes)),
             started: std::time::SystemTime::now(),
@@ -138,6 +142,14 @@ impl App {
         if down.len() == self.models.len() { Vec::new() } else { down }
     }
 
+    /// The models that this process runs, where there are others.
+    pub(crate) fn builtin_beside_upstreams(&self) -> Vec<String> {
+        let name = |served: &Arc<Served>| served.model.profile.name.clone();
+        let builtin: Vec<String> =
+            self.models.iter().filter(|served| served.is_builtin()).map(name).collect();
+        if builtin.len() == self.models.len() { Vec::new() } else { builtin }
+    }
+
     /// Whether new requests are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -170,6 +182,26 @@ impl Served {
         match &self.backend {
             Backend::Builtin(builtin) => builtin.ask(call).await,
             Backend::Upstream(upstream) => upstream.ask(call).await,
+        }
+    }
+
+    /// Tokens of the prompt that the call would be rendered to, where the tokenizer is at hand.
+    ///
+    /// # Errors
+    /// The request asks for something the model does not do.
+    pub async fn count_tokens(&self, call: &Call) -> Result<Option<usize>, BackendError> {
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.count_tokens(call).await.map(Some),
+            Backend::Upstream(_) => Ok(None),
+        }
+    }
+
+    /// What the model will be told of a call, and what of it cannot be said.
+    #[must_use]
+    pub fn applied(&self, call: &Call) -> Applied {
+        match &self.backend {
+            Backend::Builtin(_) => Applied::in_full(call),
+            Backend::Upstream(upstream) => upstream.applied(call),
         }
     }
 

@@ -273,11 +273,15 @@ pub struct CheckArgs {
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   thinkgate models
-  thinkgate models --config thinkgate.toml --json")]
+  thinkgate models --config thinkgate.toml --json
+  thinkgate models --config thinkgate.toml --probe")]
 pub struct ModelsArgs {
     /// The configuration; built-in where left out
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
+    /// Ask each upstream with and without thinking, and say what has an effect; spends a few thousand tokens
+    #[arg(long)]
+    pub probe: bool,
     /// Print JSON
     #[arg(long)]
     pub json: bool,

@@ -6,7 +6,7 @@ use std::time::Instant;
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use crate::app::{App, Served};
-use crate::backends::{Answer, BackendError, Blame, Call, Steps};
+use crate::backends::{Answer, Applied, BackendError, Blame, Call, Steps};
 use crate::decide::Decision;
 
 /// Attempts at one request. SDKs retry too; each attempt more would multiply theirs.
@@ -24,6 +24,8 @@ pub struct Dispatched {
     pub served: Arc<Served>,
     /// What; if it is a stream, its first step has arrived.
     pub answer: Answer,
+    /// What it was told of the decision.
+    pub applied: Applied,
 }
 
 impl Order {
@@ -43,6 +45,18 @@ impl Order {
         }
         Some(Order { call, takers })
     }
+
+    /// A text to be continued.
+    #[must_use]
+    pub fn is_completion(&self) -> bool {
+        self.call.is_completion()
+    }
+
+    /// What the first taker will be told of the decision.
+    #[must_use]
+    pub fn applied(&self) -> Applied {
+        self.takers[0].applied(&self.call)
+    }
 }
 
 /// Asks each taker until one answers or an error says not to go on.
@@ -54,7 +68,12 @@ pub async fn dispatch(app: Arc<App>, order: Order) -> Result<Dispatched, Backend
     loop {
         let served = takers.next().expect("an order names at least one taker, and the last one returns");
         match attempt(&app, &served, &order.call).await {
-            Ok(answer) => return Ok(Dispatched { served, answer }),
+            Ok(answer) => {
+                let applied = served.applied(&order.call);
+                let trail = app.warmth.trail(&order.call.body, order.call.caller);
+                app.warmth.read(&trail, &served.model.profile.name, Instant::now());
+                return Ok(Dispatched { served, answer, applied });
+            }
             Err(error) if error.may_retry() && takers.peek().is_some() => {
                 tracing::warn!(model = served.model.profile.name, %error, "trying another model");
             }

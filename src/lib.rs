@@ -13,7 +13,7 @@
 //! - [`dispatch`], [`backends`]: who answers, and how each backend is spoken to.
 //! - [`config`], [`app`], [`loaded`], [`catalogue`], [`embedded`]: what the operator asked for, and what is loaded.
 //! - [`reload`]: what changed on disk since.
-//! - [`record`], [`metrics`]: what is kept of a request.
+//! - [`record`], [`metrics`]: what is kept of a request; [`warmth`]: which model has read which conversation.
 //! - [`evaluate`]: how good the decisions are, on public rows with known outcomes.
 //! - [`cli`], [`commands`]: the binary's commands.
 #![forbid(unsafe_code)]
@@ -42,3 +42,4 @@ pub mod reload;
 pub mod rules;
 pub mod server;
 pub mod signals;
+pub mod warmth;

@@ -2,13 +2,17 @@
 //!
 //! Every backend answers in the same steps, so that nothing above this module knows which one it was.
 
+mod applied;
 pub mod breaker;
 pub mod builtin;
+pub mod capability;
 pub mod dialect;
 mod experts;
+mod intent;
 mod sse;
 mod think;
 pub mod upstream;
+mod wire;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -17,7 +21,9 @@ use futures_util::Stream;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use self::applied::{Applied, Lossy};
 pub use self::experts::{ExpertDetail, ExpertReport, LayerReport, TRACED, TokenReport};
+pub use self::intent::{Asked, Intent};
 use crate::conversation::Mode;
 
 /// What a backend is asked to do.
@@ -29,12 +35,22 @@ pub struct Call {
     pub thinking: Mode,
     /// Most reasoning tokens.
     pub budget: Option<u32>,
+    /// What of these the client asked for itself.
+    pub asked: Asked,
     /// Whether the client wants a stream.
     pub stream: bool,
     /// What the client wants to know of the experts; upstreams cannot tell.
     pub experts: Option<ExpertDetail>,
     /// Whose request it is: what one caller's texts left in memory must not be felt by another.
     pub caller: u64,
+}
+
+impl Call {
+    /// A text to be continued as it stands, not a conversation to be answered.
+    #[must_use]
+    pub fn is_completion(&self) -> bool {
+        self.body.contains_key("prompt") && !self.body.contains_key("messages")
+    }
 }
 
 /// What a backend answers.
@@ -132,13 +148,22 @@ impl Usage {
     /// Reads OpenAI's `usage` object.
     #[must_use]
     pub fn of_json(usage: &Value) -> Option<Usage> {
+        let count = |name: &str| usage.get(name).and_then(Value::as_u64);
+        let (prompt, mut completion) = (count("prompt_tokens")?, count("completion_tokens")?);
+        let reasoning = usage
+            .pointer("/completion_tokens_details/reasoning_tokens")
+            .or_else(|| usage.get("reasoning_tokens"))
+            .and_then(Value::as_u64);
+        // xAI and Gemini count reasoning beside the rest of the answer; their own total shows it.
+        if let (Some(reasoning), Some(total)) = (reasoning, count("total_tokens"))
+            && total == prompt + completion + reasoning
+        {
+            completion += reasoning;
+        }
         Some(Usage {
-            prompt_tokens: usage.get("prompt_tokens")?.as_u64()?,
-            completion_tokens: usage.get("completion_tokens")?.as_u64()?,
-            reasoning_tokens: usage
-                .pointer("/completion_tokens_details/reasoning_tokens")
-                .or_else(|| usage.get("reasoning_tokens"))
-                .and_then(Value::as_u64),
+            prompt_tokens: prompt,
+            completion_tokens: completion,
+            reasoning_tokens: reasoning,
             cached_tokens: usage.pointer("/prompt_tokens_details/cached_tokens").and_then(Value::as_u64),
             raw: Some(usage.clone()),
         })

@@ -3,6 +3,8 @@
 /// More than any honest event; beyond it a stream is refused rather than held in memory.
 pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
 
+const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
+
 /// An event was larger than [`MAX_EVENT_BYTES`] or not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadEvent {
@@ -19,6 +21,8 @@ pub(super) struct Events {
     data: Option<String>,
     /// The last byte was a carriage return, so a line feed that follows belongs to it.
     after_return: bool,
+    /// A line has been read, so a byte order mark is none any more.
+    begun: bool,
 }
 
 impl Events {
@@ -53,11 +57,18 @@ impl Events {
 
     fn end_line(&mut self) -> Result<Option<String>, BadEvent> {
         let line = std::mem::take(&mut self.line);
+        let line = match std::mem::replace(&mut self.begun, true) {
+            false => line.strip_prefix(BYTE_ORDER_MARK).unwrap_or(&line),
+            true => &line,
+        };
         if line.is_empty() {
             return Ok(self.data.take());
         }
-        let Some(value) = line.strip_prefix(b"data:") else { return Ok(None) };
-        let value = value.strip_prefix(b" ").unwrap_or(value);
+        let value = match line.strip_prefix(b"data:") {
+            Some(value) => value.strip_prefix(b" ").unwrap_or(value),
+            None if line == b"data" => b"",
+            None => return Ok(None),
+        };
         let value = std::str::from_utf8(value).map_err(|_| BadEvent::NotUtf8)?;
         match &mut self.data {
             None => self.data = Some(value.to_owned()),
@@ -103,5 +114,39 @@ mod tests {
         assert!(events.push(&line).is_ok());
         assert!(events.push(&line).is_ok());
         assert_eq!(events.push(&line), Err(BadEvent::TooLarge));
+    }
+
+    /// The data of every event, as a well-kept reader of the standard sees them.
+    fn as_the_standard(pieces: &[Vec<u8>]) -> Vec<String> {
+        use eventsource_stream::Eventsource;
+        use futures_util::{StreamExt, stream};
+        let bytes = stream::iter(pieces.iter().cloned().map(Ok::<_, std::io::Error>));
+        let events = bytes.eventsource().map(|event| event.expect("valid").data);
+        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("a runtime");
+        runtime.block_on(events.collect())
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn streams_are_read_as_another_reader_reads_them(
+            lines in proptest::collection::vec(
+                ("(data|event|id|retry|dat|: |)", "(:|: |:  |)", "[a-z想🙂 :]{0,6}", "(\n|\r\n|\n\n|\r\n\r\n)"),
+                0..12,
+            ),
+            mark in proptest::bool::ANY,
+            size in 1..9usize,
+        ) {
+            let text: String =
+                lines.iter().map(|(name, colon, value, end)| format!("{name}{colon}{value}{end}")).collect();
+            let cut = |text: &str| text.as_bytes().chunks(size).map(<[u8]>::to_vec).collect::<Vec<_>>();
+            let pieces = cut(&if mark { format!("\u{feff}{text}") } else { text.clone() });
+            let mut events = Events::default();
+            let mut ours = Vec::new();
+            for piece in &pieces {
+                ours.extend(events.push(piece).expect("valid"));
+            }
+            // The other reader panics on a byte order mark, which the standard tells it to pass over.
+            proptest::prop_assert_eq!(ours, as_the_standard(&cut(&text)), "{:?}", text);
+        }
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 
 use super::Failure;
 use crate::app::{App, Served};
-use crate::backends::{Answer, BackendError, Call, Step};
+use crate::backends::{Answer, Asked, BackendError, Call, Step};
 use crate::calibration::Measurement;
 use crate::config::Config;
 use crate::conversation::Mode;
@@ -70,7 +70,8 @@ async fn ask(
     let mut body = Map::new();
     body.insert("messages".into(), row.messages.clone());
     body.insert("seed".into(), json!(seed));
-    let call = Call { body, thinking, budget: None, stream: true, experts: None, caller: 0 };
+    let call =
+        Call { body, thinking, budget: None, asked: Asked::Nothing, stream: true, experts: None, caller: 0 };
     let (text, tokens) = match served.ask(&call).await? {
         Answer::Whole(whole) => {
             let text = |choice: &Value| choice.pointer("/message/content")?.as_str().map(str::to_owned);

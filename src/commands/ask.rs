@@ -10,7 +10,7 @@ use super::explain::{print_summary, timed_decision};
 use super::serve::start_logging;
 use super::{Failure, heat_map};
 use crate::app::App;
-use crate::backends::{Answer, Call, ExpertDetail, ExpertReport, Repetition, Step, Steps, Usage};
+use crate::backends::{Answer, Asked, Call, ExpertDetail, ExpertReport, Repetition, Step, Steps, Usage};
 use crate::cli::{AskArgs, Think};
 use crate::config::{Config, Log};
 use crate::conversation::{Asks, Conversation, Mode, Origin, Wish, unknown_model};
@@ -73,6 +73,7 @@ async fn answer(
         body: body_of(args),
         thinking: decision.thinking.mode,
         budget: decision.thinking.budget_tokens,
+        asked: Asked::Nothing,
         stream: true,
         experts: args.experts.then_some(ExpertDetail::Summary),
         caller: 0,

@@ -10,6 +10,7 @@ pub mod explain;
 mod heat_map;
 pub mod models;
 pub mod offline;
+mod probe;
 pub mod serve;
 
 use std::io::{self, Write};
@@ -99,7 +100,11 @@ pub fn run(cli: &Cli) -> Result<(), Failure> {
             out.flush()?;
             return checked;
         }
-        Some(Command::Models(args)) => models::run(args, &mut out)?,
+        Some(Command::Models(args)) => {
+            let listed = models::run(args, &mut out);
+            out.flush()?;
+            return listed;
+        }
     }
     Ok(out.flush()?)
 }

@@ -4,18 +4,21 @@ use std::io::Write;
 
 use serde_json::{Value, json};
 
-use super::Failure;
+use super::{Failure, probe};
 use crate::catalogue::{self, Shape};
 use crate::cli::ModelsArgs;
 use crate::config::{Config, Model, Source};
 use crate::policy::{Architecture, Skill};
 
-/// Prints configured models and the catalogue.
+/// Prints configured models and the catalogue, or what the models do when asked.
 ///
 /// # Errors
-/// A faulty configuration.
+/// A faulty configuration; a model that cannot be reached.
 pub fn run(args: &ModelsArgs, out: &mut impl Write) -> Result<(), Failure> {
     let config = Config::load(args.config.as_deref()).map_err(Failure::usage)?;
+    if args.probe {
+        return probe::run(&config, args.json, out);
+    }
     if args.json {
         let models: Vec<Value> = config.models.iter().map(describe).collect();
         let json = json!({"models": models, "catalogue": catalogue::entries()});
@@ -40,7 +43,8 @@ fn describe(model: &Model) -> Value {
         Source::Embedded(_) => json!({"kind": "embedded"}),
         Source::Path(path) => json!({"kind": if path.is_dir() { "folder" } else { "gguf" }, "path": path}),
         Source::Upstream(upstream) => {
-            json!({"kind": "upstream", "url": upstream.url.as_str(), "model_id": upstream.model_id})
+            json!({"kind": "upstream", "url": upstream.url.as_str(), "model_id": upstream.model_id,
+                   "thinking_model_id": upstream.thinking_model_id, "dialect": upstream.dialect.as_str()})
         }
     };
     json!({"profile": model.profile, "shape": model.shape, "languages": model.languages, "source": source})

@@ -14,8 +14,8 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::Environment;
+use super::Secret;
 use super::hub::{self, Name};
-use super::models::Secret;
 
 /// A breakdown of the network is waited out so many times without progress.
 const ATTEMPTS: u32 = 5;

@@ -1,17 +1,17 @@
 //! `[[models]]`: where each model runs, what it is, and whether the two agree.
 
-use std::fmt;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::time::Duration;
 
 use thinkgate_engine::Options;
 use thinkgate_engine::config::ModelConfig;
 use thinkgate_engine::weights::Checkpoint;
 
 use super::reader::Section;
-use super::{Environment, Surroundings};
+use super::{Surroundings, Upstream, upstream};
+use crate::backends::capability::Spelling;
 use crate::catalogue::{self, Entry, Shape};
+use crate::conversation::Mode;
 use crate::policy::{Architecture, ModelProfile, Skill, ThinkingAbility};
 
 /// One configured model.
@@ -40,79 +40,6 @@ pub enum Source {
     Upstream(Box<Upstream>),
 }
 
-/// A server elsewhere and how to speak to it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct Upstream {
-    /// The base that `/chat/completions` is appended to.
-    pub url: reqwest::Url,
-    /// How it spells the thinking mode.
-    pub dialect: Dialect,
-    /// The model's name over there.
-    pub model_id: String,
-    /// What authorises us.
-    pub api_key: Option<Secret>,
-    /// The server can enforce a thinking budget.
-    pub budget: bool,
-    /// Reasoning may stand inline in the content, between think tags.
-    pub inline_reasoning: bool,
-    /// How long to wait for what.
-    pub timeouts: Timeouts,
-}
-
-/// How long to wait for an upstream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Timeouts {
-    /// For a connection.
-    pub connect: Duration,
-    /// For the first token of a stream, or the whole answer where it comes in one piece.
-    pub first_token: Duration,
-    /// Between two tokens.
-    pub idle: Duration,
-    /// For the whole answer.
-    pub total: Duration,
-}
-
-/// How one backend family spells the thinking mode. The implemented ones.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Dialect {
-    /// vLLM: chat template flags and a token budget.
-    Vllm,
-    /// Any server that speaks chat completions and whose thinking cannot be switched.
-    Generic,
-}
-
-const DIALECTS: &[(&str, Option<Dialect>)] = &[
-    ("vllm", Some(Dialect::Vllm)),
-    ("generic", Some(Dialect::Generic)),
-    ("sglang", None),
-    ("llama-cpp", None),
-    ("ollama", None),
-    ("ollama-native", None),
-    ("lm-studio", None),
-    ("mistral-rs", None),
-    ("tensorrt-llm", None),
-    ("lmdeploy", None),
-    ("mlx-lm", None),
-    ("dashscope", None),
-    ("openai", None),
-    ("azure", None),
-    ("anthropic", None),
-    ("gemini", None),
-    ("deepseek", None),
-    ("glm", None),
-    ("kimi", None),
-    ("doubao", None),
-    ("minimax", None),
-    ("hunyuan", None),
-    ("xai", None),
-    ("openrouter", None),
-    ("groq", None),
-    ("together", None),
-    ("fireworks", None),
-    ("siliconflow", None),
-    ("bedrock", None),
-];
-
 const ARCHITECTURES: &[(&str, Architecture)] = &[("dense", Architecture::Dense), ("moe", Architecture::Moe)];
 
 const ABILITIES: &[(&str, ThinkingAbility)] = &[
@@ -120,30 +47,6 @@ const ABILITIES: &[(&str, ThinkingAbility)] = &[
     ("always", ThinkingAbility::Always),
     ("never", ThinkingAbility::Never),
 ];
-
-/// A value that must not be seen. Printing it shows that it is there, no more.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// Wraps a value.
-    #[must_use]
-    pub fn new(value: String) -> Self {
-        Secret(value)
-    }
-
-    /// The value, for the one place that sends it.
-    #[must_use]
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str("***")
-    }
-}
 
 /// The models inside this program.
 pub(super) fn embedded_pair() -> Vec<Model> {
@@ -200,7 +103,8 @@ fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surrou
     check_name(section, &name);
     let stated = section.one_of("architecture", ARCHITECTURES);
     let named = section.string("catalogue").and_then(|entry| find_entry(section, &entry));
-    let source = read_source(section, named, listen, around);
+    let thinking = section.one_of("thinking", ABILITIES);
+    let source = read_source(section, named, thinking, listen, around);
 
     let entry = named.or(match &source {
         Some(Source::Upstream(upstream)) => catalogue::find(&upstream.model_id),
@@ -227,7 +131,10 @@ fn read_model(section: &Section<'_, '_, '_>, listen: SocketAddr, around: &Surrou
             .integer("context_length", 1, u64::from(u32::MAX))
             .and_then(|tokens| u32::try_from(tokens).ok())
             .or(shape.as_ref().map(|shape| shape.context_length)),
-        thinking: section.one_of("thinking", ABILITIES).unwrap_or_default(),
+        thinking: thinking.unwrap_or(match &source {
+            Some(Source::Upstream(upstream)) => upstream.ability(),
+            _ => ThinkingAbility::default(),
+        }),
         tools: section.boolean("tools").unwrap_or(match &source {
             Some(Source::Upstream(_)) => true, // they are taken to know tools
             _ => opened.is_some_and(|(_, takes_tools)| takes_tools),
@@ -289,11 +196,12 @@ fn find_entry(section: &Section<'_, '_, '_>, name: &str) -> Option<&'static Entr
 fn read_source(
     section: &Section<'_, '_, '_>,
     named: Option<&'static Entry>,
+    thinking: Option<ThinkingAbility>,
     listen: SocketAddr,
     around: &Surroundings<'_>,
 ) -> Option<Source> {
-    let upstream = section.has("upstream");
-    match (section.string("path"), upstream) {
+    let elsewhere = section.has("upstream");
+    match (section.string("path"), elsewhere) {
         (Some(path), false) => match path.strip_prefix("hf:") {
             Some(name) => {
                 let found = around.hub_model(name).unwrap_or_else(|reason| {
@@ -306,7 +214,7 @@ fn read_source(
         },
         (None, true) => {
             let section = section.section("upstream");
-            let upstream = read_upstream(&section, named, listen, around.environment);
+            let upstream = upstream::read(&section, named, thinking, listen, around.environment);
             section.refuse_unknown();
             upstream.map(|upstream| Source::Upstream(Box::new(upstream)))
         }
@@ -334,99 +242,6 @@ fn read_path(section: &Section<'_, '_, '_>, path: PathBuf) -> Option<Source> {
         return None;
     }
     Some(Source::Path(path))
-}
-
-fn read_upstream(
-    section: &Section<'_, '_, '_>,
-    named: Option<&'static Entry>,
-    listen: SocketAddr,
-    environment: Environment<'_>,
-) -> Option<Upstream> {
-    let url = read_url(section, listen);
-    let model_id = section.string("model_id").or_else(|| named.map(|entry| entry.id.clone()));
-    if model_id.is_none() {
-        section.fault("model_id", "missing; expected the model's name on that server");
-    }
-    let dialect = read_dialect(section);
-    let api_key = section.string("api_key_env").and_then(|variable| {
-        let key = environment(&variable).filter(|key| !key.is_empty()).map(Secret::new);
-        if key.is_none() {
-            section.fault("api_key_env", format!("environment variable {variable} is not set"));
-        }
-        key
-    });
-    let budget = section.boolean("budget").unwrap_or(false);
-    let inline_reasoning = section.boolean("inline_reasoning").unwrap_or(true);
-    let connect = if url.as_ref().is_some_and(on_loopback) { 1 } else { 5 };
-    let timeouts = read_timeouts(section.section("timeouts"), Duration::from_secs(connect));
-    Some(Upstream {
-        url: url?,
-        dialect: dialect?,
-        model_id: model_id?,
-        api_key,
-        budget,
-        inline_reasoning,
-        timeouts,
-    })
-}
-
-fn read_url(section: &Section<'_, '_, '_>, listen: SocketAddr) -> Option<reqwest::Url> {
-    const ACCEPTED: &str = "expected a base address such as \"http://127.0.0.1:9000/v1\"";
-    let Some(text) = section.string("url") else {
-        section.fault("url", format!("missing; {ACCEPTED}"));
-        return None;
-    };
-    let url = reqwest::Url::parse(text.trim_end_matches('/'))
-        .ok()
-        .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
-    let Some(url) = url else {
-        section.fault("url", format!("{ACCEPTED}, got {text:?}"));
-        return None;
-    };
-    if !url.username().is_empty() || url.password().is_some() {
-        section.fault("url", "holds a user name or password; name the key's variable in api_key_env instead");
-        return None;
-    }
-    if url.query().is_some() || url.fragment().is_some() {
-        section.fault("url", "holds a query or fragment; expected only a base address");
-        return None;
-    }
-    if on_loopback(&url) && listen.ip().is_loopback() && url.port_or_known_default() == Some(listen.port()) {
-        section.fault("url", "is this gateway's own address; requests would go in circles");
-    }
-    Some(url)
-}
-
-fn on_loopback(url: &reqwest::Url) -> bool {
-    url.host_str().is_some_and(|host| {
-        let host = host.trim_start_matches('[').trim_end_matches(']');
-        host == "localhost" || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-    })
-}
-
-fn read_dialect(section: &Section<'_, '_, '_>) -> Option<Dialect> {
-    if !section.has("dialect") {
-        section.fault("dialect", "missing; supported are vllm and generic");
-        return None;
-    }
-    let dialect = section.one_of("dialect", DIALECTS)?;
-    if dialect.is_none() {
-        let name = section.string("dialect").unwrap_or_default();
-        section.fault("dialect", format!("{name} is not supported yet; supported are vllm and generic"));
-    }
-    dialect
-}
-
-fn read_timeouts(section: Section<'_, '_, '_>, connect: Duration) -> Timeouts {
-    let time = |key: &'static str, default: Duration| section.milliseconds(key).unwrap_or(default);
-    let timeouts = Timeouts {
-        connect: time("connect_ms", connect),
-        first_token: time("first_token_ms", Duration::from_secs(120)),
-        idle: time("idle_ms", Duration::from_secs(60)),
-        total: time("total_ms", Duration::from_secs(600)),
-    };
-    section.finish();
-    timeouts
 }
 
 /// What a model's files say of its shape, which outranks the catalogue, and whether its chat template takes tools.
@@ -491,12 +306,14 @@ fn check_profile(section: &Section<'_, '_, '_>, profile: &ModelProfile, source: 
         section.fault("active_params", format!("{active} is more than total_params, {total}"));
     }
     if let Some(Source::Upstream(upstream)) = source
-        && upstream.dialect == Dialect::Generic
+        && upstream.thinking_model_id.is_none()
+        && upstream.capability(Mode::Off).spelling == Spelling::Silent
         && profile.thinking == ThinkingAbility::Hybrid
     {
-        section.fault(
-            "thinking",
-            "dialect generic cannot switch thinking; expected \"always\" or \"never\": what the server does",
+        let message = format!(
+            "dialect {} cannot switch thinking; expected \"always\" or \"never\": what the server does",
+            upstream.dialect.as_str()
         );
+        section.fault("thinking", message);
     }
 }

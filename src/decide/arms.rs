@@ -2,7 +2,7 @@
 //! think.
 
 use super::score::{Assessment, logistic};
-use super::{Arm, Verdict, profile};
+use super::{Arm, Verdict, profile, warm};
 use crate::calibration::Inputs;
 use crate::conversation::{Asks, Conversation, Mode, Wish};
 use crate::policy::{Architecture, Effort, ModelProfile, Policy, Preset, Skill, ThinkingAbility};
@@ -10,7 +10,7 @@ use crate::rules::RuleSet;
 use crate::signals::estimated_tokens;
 
 /// Success that doubling the cost must buy.
-const PRICE_OF_DOUBLING: f64 = 0.03;
+pub(super) const PRICE_OF_DOUBLING: f64 = 0.03;
 /// Utilities this close are a tie, which the cheaper arm wins.
 const NEAR_TIE: f64 = 0.01;
 /// The same for work that weaker models seldom fail at: there a point of success more is not worth a model many times the
@@ -57,7 +57,11 @@ pub(super) fn plan(
         false if assessment.strong_probability() <= EASY => EASY_TIE,
         false => NEAR_TIE,
     };
-    let chosen = choose(&arms, &fitting, |model| profile::mode(model, verdict, &inputs), near);
+    let settled = |model: &ModelProfile| profile::mode(model, verdict, &inputs);
+    let chosen = choose(&arms, &fitting, settled, near).map(|model| match verdict.cheapest {
+        true => model,
+        false => warm::keep(model, &fitting, &arms, settled, conversation, tokens.prompt, notes),
+    });
     if let Some(model) = chosen {
         profile::settle(model, &inputs, verdict, notes);
         tokens.measured(model, &inputs);
@@ -158,9 +162,8 @@ fn fitting_models<'p>(
         return vec![model];
     }
     let mut refused = Vec::new();
-    let fitting: Vec<&ModelProfile> = policy
-        .models
-        .iter()
+    let allowed = || policy.models.iter().filter(|model| !conversation.barred.contains(&model.name));
+    let fitting: Vec<&ModelProfile> = allowed()
         .filter(|model| match misfit(model, conversation, tokens) {
             None => true,
             Some(reason) => {
@@ -172,7 +175,7 @@ fn fitting_models<'p>(
     notes.extend(refused);
     if fitting.is_empty() && !policy.models.is_empty() {
         notes.push("no model fits: choosing among all".to_owned());
-        return policy.models.iter().collect();
+        return allowed().collect();
     }
     fitting
 }

@@ -2,6 +2,7 @@
 
 use serde::{Serialize, Serializer};
 
+use crate::backends::Applied;
 use crate::conversation::{Mode, Wish};
 use crate::policy::{Architecture, Effort};
 
@@ -40,6 +41,9 @@ pub struct Decision {
     pub flip: Option<Flip>,
     /// What a reader should know besides: conflicts, clamps, missing parts. `code: sentence`.
     pub notes: Vec<String>,
+    /// What the backend is told of it, once that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub applied: Option<Applied>,
     /// What decided.
     pub versions: Versions,
     /// Time the decision took; absent where output must be reproducible.
@@ -231,6 +235,16 @@ pub struct Versions {
 }
 
 impl Decision {
+    /// Notes what the backend is told, in place of what another backend would have been.
+    pub fn note_applied(&mut self, applied: Applied) {
+        if let Some(earlier) = self.applied.take() {
+            let stale: Vec<String> = earlier.notes().collect();
+            self.notes.retain(|note| !stale.contains(note));
+        }
+        self.notes.extend(applied.notes());
+        self.applied = Some(applied);
+    }
+
     /// The compact form of the `x-thinkgate-decision` header.
     #[must_use]
     pub fn compact(&self) -> String {

@@ -8,6 +8,7 @@ mod flip;
 mod profile;
 mod score;
 mod trained;
+mod warm;
 mod wishes;
 
 use std::borrow::Cow;
@@ -97,6 +98,7 @@ pub fn decide(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision 
         evidence: assessment.evidence,
         arms: plan.arms,
         notes,
+        applied: None,
         versions: Versions {
             rules: snapshot.rules.version().to_owned(),
             classifier: snapshot.classifier.as_ref().map(|classifier| classifier.version.clone()),

@@ -19,4 +19,6 @@ mod seed;
 mod support;
 /// The trained vote beside the rules.
 mod trained;
+/// A conversation and the model that has read it.
+mod warm;
 mod wishes;

@@ -14,7 +14,7 @@ preset = "fastest"
 [[models]]
 name = "a"
 architecture = "sparse"
-upstream = { url = "ftp://x", dialect = "sglang", model_id = "m", api_key_env = "UNSET" }
+upstream = { url = "ftp://x", dialect = "sglan", model_id = "m", api_key_env = "UNSET" }
 
 [[models]]
 name = "a"
@@ -24,7 +24,7 @@ total_params = "lots"
 
 [[models]]
 name = "auto:x"
-upstream = { url = "http://127.0.0.1:9/v1", dialect = "generic", model_id = "Qwen/Qwen3-8B", timeout = 3 }
+upstream = { url = "http://127.0.0.1:9/v1", dialect = "generic", model_id = "some/model", timeout = 3 }
 
 [presets.careful]
 unsure = "maybe"
@@ -53,7 +53,7 @@ fn every_fault_is_reported_at_once_with_line_key_value_and_what_would_do() {
         "thinkgate.toml:7: policy.preset: no preset \"fastest\"; known are api, careful, debug",
         "thinkgate.toml:11: models[0].architecture: expected one of dense, moe, got \"sparse\"",
         "thinkgate.toml:12: models[0].upstream.url: expected a base address",
-        "thinkgate.toml:12: models[0].upstream.dialect: sglang is not supported yet; supported are vllm and generic",
+        "thinkgate.toml:12: models[0].upstream.dialect: expected one of vllm, sglang, llama-cpp, ollama",
         "thinkgate.toml:12: models[0].upstream.api_key_env: environment variable UNSET is not set",
         "thinkgate.toml:17: models[1].architecture: \"dense\", but the model is moe",
         "thinkgate.toml:18: models[1].total_params: expected a parameter count such as \"30.5B\"",

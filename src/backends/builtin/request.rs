@@ -253,10 +253,19 @@ fn answer_sampling(body: &Map<String, Value>) -> Result<Option<engine::Sampling>
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::backends::Asked;
 
     fn call(body: Value) -> Call {
         let Value::Object(body) = body else { panic!("an object") };
-        Call { body, thinking: Mode::On, budget: None, stream: false, experts: None, caller: 0 }
+        Call {
+            body,
+            thinking: Mode::On,
+            budget: None,
+            asked: Asked::Nothing,
+            stream: false,
+            experts: None,
+            caller: 0,
+        }
     }
 
     fn model(takes_tools: bool) -> engine::ModelInfo {

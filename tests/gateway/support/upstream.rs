@@ -8,8 +8,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
-use axum::http::{HeaderMap, Response, StatusCode};
-use axum::routing::post;
+use axum::http::{HeaderMap, Response, StatusCode, Uri};
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -20,10 +19,14 @@ use tokio::sync::Notify;
 pub(crate) enum Reply {
     /// Answers in one piece.
     Whole(Value),
+    /// The same, unless the body holds what a strict server of this dialect refuses.
+    Strict(&'static str, Value),
     /// Answers with this status, headers and body.
     Status(u16, Vec<(&'static str, &'static str)>, String),
     /// Sends these bytes piece by piece and closes cleanly.
     Pieces(Vec<Bytes>),
+    /// The same under this media type.
+    Stream(&'static str, Vec<Bytes>),
     /// Sends these bytes and breaks the connection.
     Broken(Vec<Bytes>),
     /// Sends these bytes and then nothing, for ever.
@@ -70,6 +73,7 @@ pub(crate) fn whole(message: Value) -> Reply {
 struct Script {
     replies: Mutex<VecDeque<Reply>>,
     requests: Mutex<Vec<(HeaderMap, Value)>>,
+    paths: Mutex<Vec<String>>,
     arrived: Notify,
     dropped: Notify,
 }
@@ -85,7 +89,7 @@ impl MockUpstream {
     pub(crate) async fn start(replies: impl IntoIterator<Item = Reply>) -> MockUpstream {
         let script = Arc::new(Script::default());
         script.replies.lock().expect("no test panicked with it").extend(replies);
-        let router = Router::new().route("/v1/chat/completions", post(reply)).with_state(Arc::clone(&script));
+        let router = Router::new().fallback(reply).with_state(Arc::clone(&script));
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("bound");
         tokio::spawn(async move { axum::serve(listener, router).await });
@@ -121,6 +125,11 @@ impl MockUpstream {
             .collect()
     }
 
+    /// Paths with their queries asked for so far.
+    pub(crate) fn paths(&self) -> Vec<String> {
+        self.script.paths.lock().expect("no test panicked with it").clone()
+    }
+
     /// Headers of the first request.
     pub(crate) fn headers(&self) -> HeaderMap {
         self.script.requests.lock().expect("no test panicked with it")[0].0.clone()
@@ -150,8 +159,15 @@ impl Drop for Pending {
     }
 }
 
-async fn reply(State(script): State<Arc<Script>>, headers: HeaderMap, body: Bytes) -> Response<Body> {
-    let body = serde_json::from_slice(&body).expect("JSON");
+async fn reply(
+    State(script): State<Arc<Script>>,
+    uri: Uri,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Response<Body> {
+    script.paths.lock().expect("no test panicked with it").push(uri.to_string());
+    let body: Value = serde_json::from_slice(&body).expect("JSON");
+    let asked = body.clone();
     script.requests.lock().expect("no test panicked with it").push((headers, body));
     let reply = {
         let mut replies = script.replies.lock().expect("no test panicked with it");
@@ -160,6 +176,17 @@ async fn reply(State(script): State<Arc<Script>>, headers: HeaderMap, body: Byte
     script.arrived.notify_one();
     match reply {
         Reply::Whole(body) => respond(200, "application/json", body.to_string().into()),
+        Reply::Strict(dialect, answer) => {
+            let faults = crate::strict::faults(dialect, asked.as_object().expect("an object"));
+            match faults.is_empty() {
+                true => respond(200, "application/json", answer.to_string().into()),
+                false => respond(
+                    422,
+                    "application/json",
+                    json!({"error": {"message": faults.join("; ")}}).to_string().into(),
+                ),
+            }
+        }
         Reply::Status(status, headers, body) => {
             let mut response = respond(status, "application/json", body.into());
             for (name, value) in headers {
@@ -167,6 +194,7 @@ async fn reply(State(script): State<Arc<Script>>, headers: HeaderMap, body: Byte
             }
             response
         }
+        Reply::Stream(kind, pieces) => respond(200, kind, Body::from_stream(spaced(pieces))),
         Reply::Pieces(pieces) => respond(200, "text/event-stream", Body::from_stream(spaced(pieces))),
         Reply::Broken(pieces) => {
             // A reset may overtake bytes still on their way, so they get time to arrive.
