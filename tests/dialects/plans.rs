@@ -153,7 +153,8 @@ fn gemini_s_chat_completions_take_its_words_in_a_field_of_their_own() {
     );
     let mut gemini = upstream(Dialect::Gemini, "gemini-3-flash-preview");
     gemini.wire = Wire::Chat;
-    let (body, _) = sent(&gemini, Intent::Effort, json!({}));
+    let said = json!({"extra_body": {"google": {"thinking_config": {"thinking_budget": 5}}}});
+    let (body, _) = sent(&gemini, Intent::Effort, said);
     assert_eq!((&body["reasoning_effort"], body.get("extra_body")), (&json!("high"), None));
 }
 

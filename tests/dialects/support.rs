@@ -67,6 +67,7 @@ pub(crate) fn loud() -> Map<String, Value> {
         "stream_reasoning": false,
         "preserve_thinking": true,
         "clear_thinking": true,
+        "extra_body": {"google": {"thinking_config": {"thinking_budget": 5}}},
         "api_base": "http://elsewhere",
         "chat_template": "x",
     });

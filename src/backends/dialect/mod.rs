@@ -194,6 +194,7 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     for field in NEVER_FORWARDED {
         body.shift_remove(*field);
     }
+    strip_google(body);
     body.extend(kept);
     body.insert("model".into(), plan.model_id.into());
     for field in plan.refused() {
@@ -204,6 +205,19 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     }
     sample_by_mode(body, plan);
     rename_cap(body, plan.capability);
+}
+
+/// Google's chat completions read their word about thinking inside a literal `extra_body`.
+fn strip_google(body: &mut Map<String, Value>) {
+    let Some(extra) = body.get_mut("extra_body").and_then(Value::as_object_mut) else { return };
+    let Some(google) = extra.get_mut("google").and_then(Value::as_object_mut) else { return };
+    google.shift_remove("thinking_config");
+    if google.is_empty() {
+        extra.shift_remove("google");
+    }
+    if extra.is_empty() {
+        body.shift_remove("extra_body");
+    }
 }
 
 /// What the client says inside the dialect's own thinking object beside the mode.

@@ -177,7 +177,7 @@ fn budget(small: Option<(u32, Asking)>, on: &Side) -> String {
     let ample = on.seen.as_ref().map_or(0, |seen| seen.reasoning_tokens);
     let within = |spent: u32| f64::from(spent) <= f64::from(tokens) * SLACK;
     match seen.reasoning_tokens {
-        _ if within(ample) => format!("untried: {ample} tokens without a small one"),
+        _ if within(ample) => format!("untried: {ample} tokens were enough anyway"),
         spent if within(spent) => format!("kept: {spent} of {tokens} tokens"),
         spent => format!("ignored: {spent} instead of {tokens} tokens"),
     }
