@@ -5,7 +5,7 @@ pub(super) const MAX_EVENT_BYTES: usize = 1 << 20;
 
 const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
 
-/// An event was larger than [`MAX_EVENT_BYTES`] or not UTF-8.
+/// An event was larger than allowed or not UTF-8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BadEvent {
     TooLarge,
@@ -13,8 +13,10 @@ pub(super) enum BadEvent {
 }
 
 /// Collects the data of events; comments, names and ids are of no use to us.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
+    /// Bytes of an event beyond which the stream is refused.
+    most: usize,
     /// The line being received.
     line: Vec<u8>,
     /// Data lines of the event being received.
@@ -25,7 +27,18 @@ pub(super) struct Events {
     begun: bool,
 }
 
+impl Default for Events {
+    fn default() -> Self {
+        Events::up_to(MAX_EVENT_BYTES)
+    }
+}
+
 impl Events {
+    /// For a server whose events may be as large as this.
+    pub(super) fn up_to(most: usize) -> Self {
+        Events { most, line: Vec::new(), data: None, after_return: false, begun: false }
+    }
+
     /// Takes the next bytes and returns the data of every event they complete.
     pub(super) fn push(&mut self, bytes: &[u8]) -> Result<Vec<String>, BadEvent> {
         let mut complete = Vec::new();
@@ -48,7 +61,7 @@ impl Events {
     }
 
     fn grow(&mut self, bytes: &[u8]) -> Result<(), BadEvent> {
-        if self.line.len() + bytes.len() > MAX_EVENT_BYTES {
+        if self.line.len() + bytes.len() > self.most {
             return Err(BadEvent::TooLarge);
         }
         self.line.extend_from_slice(bytes);
@@ -73,7 +86,7 @@ impl Events {
         match &mut self.data {
             None => self.data = Some(value.to_owned()),
             Some(data) => {
-                if data.len() + value.len() > MAX_EVENT_BYTES {
+                if data.len() + value.len() > self.most {
                     return Err(BadEvent::TooLarge);
                 }
                 data.push('\n');

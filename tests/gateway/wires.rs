@@ -317,6 +317,47 @@ async fn thoughts_that_a_client_shows_as_tags_do_not_go_back_as_the_answer() {
     assert_eq!(upstream.bodies()[0]["messages"][1], json!({"role": "assistant", "content": "42"}));
 }
 
+/// A tool loop whose call was made with these fields about reasoning, thought about at `dialect`: what was sent of the call, and
+/// what the client is told.
+async fn loop_at(dialect: &str, id: &str, reasoning: Value) -> (Value, String) {
+    let upstream = MockUpstream::start([whole(json!({"role": "assistant", "content": "x"}))]).await;
+    let gateway = Gateway::start(&model(&upstream, dialect, id)).await;
+    let mut call = json!({"role": "assistant", "content": null, "tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "weather", "arguments": "{}"}}]});
+    call.as_object_mut().expect("fields").extend(reasoning.as_object().expect("fields").clone());
+    let mut body = question();
+    let messages = body["messages"].as_array_mut().expect("a list");
+    messages.push(call);
+    messages.push(json!({"role": "tool", "tool_call_id": "c1", "content": "12 degrees"}));
+    let response = gateway.chat(&body).send().await.expect("a response");
+    let applied = header(&response, "x-thinkgate-applied").to_owned();
+    assert_eq!(response.status(), 200, "{dialect}");
+    (upstream.bodies()[0]["messages"][1].clone(), applied)
+}
+
+#[tokio::test]
+async fn reasoning_that_a_backend_insists_on_is_filled_in_and_the_client_is_told() {
+    let (sent, applied) = loop_at("deepseek", "deepseek-v4-pro", json!({})).await;
+    assert_eq!(sent["reasoning_content"], " ");
+    assert!(applied.contains("history_backfilled"), "{applied}");
+    let (sent, applied) = loop_at("deepseek", "deepseek-v4-pro", json!({"reasoning": "why"})).await;
+    assert_eq!((&sent["reasoning_content"], sent.get("reasoning")), (&json!("why"), None));
+    assert!(!applied.contains("history"), "{applied}");
+}
+
+#[tokio::test]
+async fn what_another_maker_signed_is_taken_out_on_a_switch_and_its_text_stays() {
+    let signed = json!({"thinking_blocks": [{"type": "thinking", "thinking": "why", "signature": "c2ln"}]});
+    let (sent, applied) = loop_at("sglang", "Qwen/Qwen3-4B", signed).await;
+    assert_eq!((&sent["reasoning_content"], sent.get("thinking_blocks")), (&json!("why"), None));
+    assert!(applied.contains("history_stripped"), "{applied}");
+    let details =
+        json!({"reasoning_details": [{"type": "reasoning.encrypted", "data": "Z2VoZWlt", "index": 0}]});
+    let (sent, applied) = loop_at("openrouter", "openai/gpt-5.1", details.clone()).await;
+    assert_eq!(sent["reasoning_details"], details["reasoning_details"]);
+    assert!(!applied.contains("history"), "{applied}");
+}
+
 #[tokio::test]
 async fn a_part_that_a_wire_has_no_place_for_is_refused_before_anything_is_sent() {
     let upstream = MockUpstream::start([Reply::Whole(whole_of(&CASES[2]))]).await;

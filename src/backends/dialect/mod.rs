@@ -24,7 +24,7 @@ mod typed;
 mod vllm;
 mod words;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 pub use self::completion::completion;
 pub use self::endpoint::{Auth, Endpoint};
@@ -78,14 +78,19 @@ pub fn outgoing(call: &Call, upstream: &Upstream) -> Outgoing {
 #[must_use]
 pub fn applied(call: &Call, upstream: &Upstream) -> Applied {
     let mut plan = Plan::of(call, upstream);
-    let answers = call.body.get("messages").and_then(Value::as_array);
-    let answers = answers.into_iter().flatten().any(|message| message["role"] == "assistant");
-    if answers && plan.capability.history != History::Ignored {
-        let read = ["messages", "tools"];
-        let mut body: Map<String, Value> = read
-            .iter()
-            .filter_map(|field| Some(((*field).to_owned(), call.body.get(*field)?.clone())))
-            .collect();
+    let is_answer = |message: &Value| message["role"] == "assistant";
+    let messages = call.body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if messages.iter().any(is_answer) && plan.capability.history != History::Ignored {
+        // Only answers are read; what others said, images among it, need not be copied.
+        let outline = |message: &Value| match is_answer(message) {
+            true => message.clone(),
+            false => json!({ "role": message["role"] }),
+        };
+        let mut body = Map::new();
+        body.insert("messages".into(), messages.iter().map(outline).collect());
+        if let Some(tools) = call.body.get("tools") {
+            body.insert("tools".into(), tools.clone());
+        }
         settle_history(&mut body, &mut plan);
     }
     plan.applied

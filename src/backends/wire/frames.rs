@@ -38,7 +38,13 @@ impl Frames {
                 Ok(events.filter(|data| !data.trim().is_empty()).map(Event::plain).collect())
             }
             Frames::Lines(line) => lines(line, bytes),
-            Frames::Binary(frames) => frames.push(bytes)?.into_iter().map(Event::of_frame).collect(),
+            Frames::Binary(frames) => {
+                let frames = frames.push(bytes)?.into_iter();
+                frames
+                    .filter(|frame| frame.failed || !frame.payload.is_empty())
+                    .map(Event::of_frame)
+                    .collect()
+            }
         }
     }
 
@@ -87,7 +93,7 @@ fn line_event(line: &[u8]) -> Result<Option<Event>, BackendError> {
 
 fn bad_event(bad: BadEvent) -> BackendError {
     BackendError::BadAnswer(match bad {
-        BadEvent::TooLarge => "an event of more than a mebibyte".into(),
+        BadEvent::TooLarge => "an event that is too large".into(),
         BadEvent::NotUtf8 => "an event that is not UTF-8".into(),
     })
 }

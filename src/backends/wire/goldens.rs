@@ -90,6 +90,13 @@ fn ids_of_other_makers_still_pair_calls_with_results() {
 }
 
 #[test]
+fn an_image_may_come_in_one_event_where_images_are_made() {
+    let event = format!("data: \"{}\"\n\n", "x".repeat(2 << 20));
+    assert_eq!(frames(Wire::Gemini).push(event.as_bytes()).map(|events| events.len()).ok(), Some(1));
+    assert!(frames(Wire::Chat).push(event.as_bytes()).is_err());
+}
+
+#[test]
 fn errors_of_every_shape_become_one() {
     for body in [
         json!({"error": {"message": "no"}}),

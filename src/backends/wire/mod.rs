@@ -33,6 +33,9 @@ use super::sse::Events;
 use super::{BackendError, Whole};
 use crate::config::Wire;
 
+/// An image that was made comes in one event.
+const MAX_IMAGE_EVENT_BYTES: usize = 16 << 20;
+
 /// The body in the wire's frame.
 #[must_use]
 pub(super) fn framed(wire: Wire, chat: Map<String, Value>) -> Map<String, Value> {
@@ -119,7 +122,8 @@ impl Reader {
 /// How the wire's events are told apart.
 pub(super) fn frames(wire: Wire) -> Frames {
     match wire {
-        Wire::Chat | Wire::Anthropic | Wire::Gemini => Frames::Sse(Events::default()),
+        Wire::Chat | Wire::Anthropic => Frames::Sse(Events::default()),
+        Wire::Gemini => Frames::Sse(Events::up_to(MAX_IMAGE_EVENT_BYTES)),
         Wire::OllamaNative => Frames::Lines(Vec::new()),
         Wire::Bedrock => Frames::Binary(Binary::default()),
     }

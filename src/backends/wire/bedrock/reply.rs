@@ -39,11 +39,12 @@ impl Reader {
         event: &Event,
         outlet: &mut Outlet,
     ) -> Result<bool, BackendError> {
-        let fields = Value::Object(parse(&event.data)?);
         let kind = event.kind.as_deref().unwrap_or_default();
         if event.failed {
-            return Err(BackendError::Reported(format!("{kind}: {}", message_of(&fields))));
+            let told = parse(&event.data).map(Value::from).unwrap_or_default();
+            return Err(BackendError::Reported(format!("{kind}: {}", message_of(&told))));
         }
+        let fields = Value::Object(parse(&event.data)?);
         let index = fields.get("contentBlockIndex").and_then(Value::as_u64).unwrap_or(0);
         match kind {
             "contentBlockStart" => {

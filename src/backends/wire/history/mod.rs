@@ -6,7 +6,7 @@ mod tests;
 
 use serde_json::{Map, Value, json};
 
-use super::super::capability::{Capability, History};
+use super::super::capability::{Capability, History, Spelling};
 use super::super::{BackendError, Lossy, think};
 use super::turns::text_of;
 use crate::config::{Dialect, Wire};
@@ -96,7 +96,7 @@ impl Rule<'_> {
     }
 
     fn put(&self, fields: &mut Map<String, Value>, text: String) {
-        if self.dialect == Dialect::Minimax {
+        if self.dialect == Dialect::Minimax && self.wire == Wire::Chat {
             if !fields.contains_key("reasoning_details") && text != UNKNOWN {
                 put_inline(fields, &text);
             }
@@ -144,7 +144,8 @@ impl Rule<'_> {
         if !self.is_google() && !open {
             lost.stripped |= drop_google(fields) && turn.in_loop;
         }
-        if self.wire == Wire::Gemini && self.capability.history == History::Signed && turn.in_loop {
+        // Those that take levels insist on it, those that take budgets do not know the word.
+        if self.is_google() && self.capability.spelling == Spelling::Level && turn.in_loop {
             lost.filled |= fill_google(fields);
         }
     }

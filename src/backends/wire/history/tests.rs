@@ -107,13 +107,21 @@ fn signed_thoughts_go_back_to_their_maker_alone() {
 
 #[test]
 fn a_call_that_another_model_made_gets_googles_word_for_it() {
-    let mut chat = conversation(&json!({}), &json!({}));
-    let mut capability = capability::find(Dialect::Gemini, "some-model").clone();
-    capability.history = History::Signed;
-    let rule = Rule { capability: &capability, dialect: Dialect::Gemini, wire: Wire::Gemini, thinking: true };
-    assert_eq!(settle(&mut chat, &rule), [Lossy::HistoryBackfilled]);
+    let settled_at = |id: &str, wire: Wire| {
+        let capability = capability::find(Dialect::Gemini, id);
+        let mut chat = conversation(&json!({}), &json!({}));
+        let lost = settle(&mut chat, &Rule { capability, dialect: Dialect::Gemini, wire, thinking: true });
+        (chat, lost)
+    };
     let signature = "/messages/3/tool_calls/0/extra_content/google/thought_signature";
-    assert_eq!(Value::from(chat.clone()).pointer(signature), Some(&json!(UNSIGNED)));
+    for wire in [Wire::Gemini, Wire::Chat] {
+        let (chat, lost) = settled_at("gemini-3-pro-preview", wire);
+        assert_eq!(lost, [Lossy::HistoryBackfilled]);
+        assert_eq!(Value::from(chat).pointer(signature), Some(&json!(UNSIGNED)));
+    }
+    let (chat, lost) = settled_at("gemini-2.5-flash", Wire::Gemini);
+    assert_eq!((Value::from(chat).pointer(signature), lost), (None, Vec::new()), "it does not know the word");
+    let (mut chat, _) = settled_at("gemini-3-pro-preview", Wire::Gemini);
     let openai = capability::find(Dialect::Openai, "gpt-5");
     settle(
         &mut chat,
