@@ -142,6 +142,14 @@ impl App {
         if down.len() == self.models.len() { Vec::new() } else { down }
     }
 
+    /// The models that this process runs, where there are others.
+    pub(crate) fn builtin_beside_upstreams(&self) -> Vec<String> {
+        let name = |served: &Arc<Served>| served.model.profile.name.clone();
+        let builtin: Vec<String> =
+            self.models.iter().filter(|served| served.is_builtin()).map(name).collect();
+        if builtin.len() == self.models.len() { Vec::new() } else { builtin }
+    }
+
     /// Whether new requests are welcome.
     #[must_use]
     pub fn is_ready(&self) -> bool {
@@ -174,6 +182,17 @@ impl Served {
         match &self.backend {
             Backend::Builtin(builtin) => builtin.ask(call).await,
             Backend::Upstream(upstream) => upstream.ask(call).await,
+        }
+    }
+
+    /// Tokens of the prompt that the call would be rendered to, where the tokenizer is at hand.
+    ///
+    /// # Errors
+    /// The request asks for something the model does not do.
+    pub async fn count_tokens(&self, call: &Call) -> Result<Option<usize>, BackendError> {
+        match &self.backend {
+            Backend::Builtin(builtin) => builtin.count_tokens(call).await.map(Some),
+            Backend::Upstream(_) => Ok(None),
         }
     }
 

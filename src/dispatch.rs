@@ -46,6 +46,12 @@ impl Order {
         Some(Order { call, takers })
     }
 
+    /// A text to be continued.
+    #[must_use]
+    pub fn is_completion(&self) -> bool {
+        self.call.is_completion()
+    }
+
     /// What the first taker will be told of the decision.
     #[must_use]
     pub fn applied(&self) -> Applied {

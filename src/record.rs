@@ -23,6 +23,14 @@ use crate::metrics::Metrics;
 pub enum Route {
     /// `/v1/chat/completions`
     Chat,
+    /// `/v1/completions`
+    Completions,
+    /// `/v1/messages`
+    Messages,
+    /// `/v1/messages/count_tokens`
+    Count,
+    /// `/v1/responses`
+    Responses,
     /// `/v1/decision`
     Decision,
 }
@@ -33,6 +41,10 @@ impl Route {
     pub fn as_str(self) -> &'static str {
         match self {
             Route::Chat => "chat",
+            Route::Completions => "completions",
+            Route::Messages => "messages",
+            Route::Count => "count_tokens",
+            Route::Responses => "responses",
             Route::Decision => "decision",
         }
     }

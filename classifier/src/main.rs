@@ -25,6 +25,9 @@ struct Args {
     /// The prompts written for this
     #[arg(long, default_value = "classifier/data/written.jsonl")]
     written: PathBuf,
+    /// Folder of rules that it will vote beside; the built-in ones where left out
+    #[arg(long)]
+    rules: Option<PathBuf>,
     /// Where the classifier goes
     #[arg(long, default_value = "classifier/model.bin")]
     output: PathBuf,
@@ -33,7 +36,11 @@ struct Args {
 fn main() -> Result<()> {
     let args = Args::parse();
     let start = Instant::now();
-    let rules = RuleSet::builtin().map_err(|faults| anyhow::anyhow!("the shipped rules: {faults:?}"))?;
+    let rules = match &args.rules {
+        Some(folder) => RuleSet::from_dir(folder),
+        None => RuleSet::builtin(),
+    };
+    let rules = rules.map_err(|faults| anyhow::anyhow!("the rules do not load: {faults:?}"))?;
     let policy = Policy { models: Vec::new(), presets: Policy::builtin_presets(), preset: "api".into() };
     let rules = Snapshot { rules, policy, classifier: None };
     let mut all = examples::public(&args.data, &rules)?;

@@ -1,4 +1,4 @@
-//! Weighted ridge regression over sparse rows, by conjugate gradients.
+//! Weighted ridge and logistic regression over sparse rows, by conjugate gradients.
 
 use thinkgate::classifier::features::BUCKETS;
 
@@ -86,12 +86,39 @@ const ENOUGH: f64 = 1e-4;
 /// the measured numbers in `blind_to` stay 0.
 #[must_use]
 pub fn fit(matrix: &Matrix, points: &[Point], penalty: f64, blind_to: &[usize]) -> Weights {
+    let nothing = Weights(vec![0.0; BUCKETS + matrix.width + 1]);
+    fit_from(nothing, matrix, points, penalty, blind_to)
+}
+
+const NEWTON_STEPS: usize = 8;
+/// Least curvature of a row, so that one that is as good as certain neither counts for nothing nor pulls without bound.
+const LEAST_CURVATURE: f64 = 0.01;
+
+/// The weights whose output is the log-odds of the target, a share of 0..=1: those that minimise sum weight
+/// log-loss(target, output) + penalty / 2 |weights|^2. Otherwise as [`fit`].
+#[must_use]
+pub fn fit_log_odds(matrix: &Matrix, points: &[Point], penalty: f64, blind_to: &[usize]) -> Weights {
+    let mut weights = Weights(vec![0.0; BUCKETS + matrix.width + 1]);
+    for _ in 0..NEWTON_STEPS {
+        let linear = |(row, target, weight): &Point| {
+            let output = matrix.output(*row, &weights);
+            let share = 1.0 / (1.0 + (-output).exp());
+            let curvature = (share * (1.0 - share)).max(LEAST_CURVATURE);
+            (*row, output + (target - share) / curvature, weight * curvature)
+        };
+        let points: Vec<Point> = points.iter().map(linear).collect();
+        weights = fit_from(weights, matrix, &points, penalty, blind_to);
+    }
+    weights
+}
+
+fn fit_from(start: Weights, matrix: &Matrix, points: &[Point], penalty: f64, blind_to: &[usize]) -> Weights {
     let see = |vector: &mut [f64]| blind_to.iter().for_each(|column| vector[BUCKETS + column] = 0.0);
     let size = BUCKETS + matrix.width + 1;
     // Jacobi's preconditioner: measured numbers and bias are in every row, words in few.
     let mut diagonal = vec![penalty; size];
     diagonal[size - 1] = 1e-6;
-    let mut solution = vec![0.0; size];
+    let mut solution = start.0;
     let mut residual = vec![0.0; size];
     for (row, target, weight) in points {
         matrix.add(*row, weight * target, &mut residual);
@@ -105,20 +132,23 @@ pub fn fit(matrix: &Matrix, points: &[Point], penalty: f64, blind_to: &[usize]) 
         diagonal[size - 1] += weight;
     }
     see(&mut residual);
-    let start = norm(&residual);
+    let asked = norm(&residual);
+    let already = applied(matrix, points, penalty, &solution);
+    residual.iter_mut().zip(&already).for_each(|(left, already)| *left -= already);
+    see(&mut residual);
     let mut preconditioned = divided(&residual, &diagonal);
     let mut direction = preconditioned.clone();
     let mut product = dot(&residual, &preconditioned);
     for _ in 0..ITERATIONS {
+        if norm(&residual) <= ENOUGH * asked {
+            break;
+        }
         let mut image = applied(matrix, points, penalty, &direction);
         see(&mut image);
         let step = product / dot(&direction, &image);
         for at in 0..size {
             solution[at] += step * direction[at];
             residual[at] -= step * image[at];
-        }
-        if norm(&residual) <= ENOUGH * start {
-            break;
         }
         preconditioned = divided(&residual, &diagonal);
         let next = dot(&residual, &preconditioned);

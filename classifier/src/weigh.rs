@@ -11,19 +11,18 @@ use thinkgate::classifier::{Blend, Platt, RULES_BOUND, Weighing};
 use crate::examples::{Example, log_odds};
 use crate::fit::{Leaving, LeftOut, balanced};
 
-/// The vote's value that says nothing: halfway between its targets.
-const THINKING_CENTRE: f64 = 0.5;
-/// Log-odds of rules that one unit of the vote stands against, by language. Fitted freely, prompts like those trained on would
-/// make it some thirty, and rules would say next to nothing of sources never seen. There the Chinese rules rank better than
+/// Log-odds of rules that one log-odd of the vote stands against, by language. Fitted freely, prompts like those trained on
+/// would make it more, and rules would say next to nothing of sources never seen. There the Chinese rules rank better than
 /// the vote, the English ones, which take easy sums for problems, do not.
-const VOTE_WORTH: [(&str, f64); 2] = [("en", 16.0), ("zh", 7.0)];
+const VOTE_WORTH: [(&str, f64); 2] = [("en", 3.0), ("zh", 1.25)];
 /// The same for strong models: beside measured outcomes the rules' ranking is no better than length, but they know what is
 /// easy.
 const STRONG_WORTH: f64 = 60.0;
 /// Log-odds per standard deviation of difficulty, of prompts that are all mathematics. Set by hand: fitted beside the head,
 /// which knows the levels too, it would come out as noise.
 const LEVEL: f64 = 0.5;
-/// How much sources never seen count beside unseen prompts of known sources. Real traffic is neither.
+/// How much sources never seen count beside unseen prompts of known sources. Real traffic is neither. Probabilities are
+/// fitted on the latter alone: without a whole source of these few, training is further from what it meets than with all.
 const STRANGE_SOURCES: f64 = 0.25;
 /// A row of average weight becomes this many rows: the library knows neither weights nor shares.
 const COPIES: f64 = 10.0;
@@ -72,7 +71,8 @@ impl Rows<'_> {
             .collect();
         let rows: Vec<usize> = found.iter().map(|(row, _)| *row).collect();
         let weights = if fair { balanced(self.examples, &rows) } else { vec![1.0; rows.len()] };
-        let both = [(Leaving::Items, 1.0 - STRANGE_SOURCES), (Leaving::Sources, STRANGE_SOURCES)];
+        let strange = if fair { STRANGE_SOURCES } else { 0.0 };
+        let both = [(Leaving::Items, 1.0 - strange), (Leaving::Sources, strange)];
         let weighed = found.iter().zip(weights);
         weighed
             .flat_map(|((row, share), weight)| {
@@ -83,17 +83,11 @@ impl Rows<'_> {
 
     fn thinking(&self, on_from: f64) -> Result<Weighing> {
         let rules = |row: usize| self.examples[row].rules.clamp(-RULES_BOUND, RULES_BOUND);
-        let together = |row: usize, kind: Leaving| {
-            rules(row) + self.vote_worth * (self.left_out[row].of(kind)[0] - THINKING_CENTRE)
-        };
+        let together =
+            |row: usize, kind: Leaving| rules(row) + self.vote_worth * self.left_out[row].of(kind)[0];
         let (slope, _) = logistic(&self.samples(measured_or_plain, true, together))?;
-        let weighing = Weighing {
-            prior: 0.0,
-            rules: slope,
-            head: rounded(slope * self.vote_worth),
-            centre: THINKING_CENTRE,
-            level: LEVEL,
-        };
+        let weighing =
+            Weighing { prior: 0.0, rules: slope, head: rounded(slope * self.vote_worth), level: LEVEL };
         let said = self.samples(measured_or_plain, true, |row, kind| self.said(&weighing, row, kind));
         Ok(Weighing { prior: rounded(log_odds(on_from) - even_errors(said)), ..weighing })
     }
@@ -104,7 +98,7 @@ impl Rows<'_> {
             rules + STRONG_WORTH * self.left_out[row].of(kind)[1]
         };
         let (slope, prior) = logistic(&self.samples(strong_target, true, together))?;
-        Ok(Weighing { prior, rules: slope, head: rounded(slope * STRONG_WORTH), centre: 0.0, level: 0.0 })
+        Ok(Weighing { prior, rules: slope, head: rounded(slope * STRONG_WORTH), level: 0.0 })
     }
 
     /// Fitted on the rows of public sets whose design says plainly whether they call for thinking, as many as there are

@@ -1,285 +1,198 @@
-//! `POST /v1/chat/completions`: parse, decide, dispatch, respond.
+//! Chat completions: the canonical form itself, so reading changes nothing and writing only names reasoning as asked.
 
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::collections::BTreeSet;
 
-use axum::Extension;
-use axum::body::Body;
-use axum::extract::State;
-use axum::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Request, Response};
-use futures_util::{StreamExt, TryStreamExt, stream};
+use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
-use super::error::ApiError;
-use super::request::{ChatRequest, Room};
-use super::stream::Relay;
-use crate::app::App;
-use crate::backends::{Answer, Asked, Call, Steps, Whole};
-use crate::config::Key;
-use crate::conversation::{Asks, Conversation};
-use crate::decide::{Decision, Snapshot, decide};
-use crate::dispatch::{Dispatched, Order, dispatch};
-use crate::loaded::Loaded;
-use crate::record::{Caller, Outcome, Record, Route};
+use super::client::{Form, Head, Queue, Writer, data};
+use super::error::{ApiError, ErrorForm};
+use super::request::check_fields;
+use crate::backends::{Step, Whole};
+use crate::config::ReasoningField;
+use crate::conversation::BadRequest;
 
-pub(super) async fn completions(
-    State(app): State<Arc<App>>,
-    Extension(caller): Extension<Caller>,
-    Extension(loaded): Extension<Arc<Loaded>>,
-    request: Request<Body>,
-) -> Response<Body> {
-    let mut record = app.recorder.start(Route::Chat, caller.clone());
-    let mut decided = None;
-    let mut response = match answer(&app, &loaded, &caller, request, &mut decided, &mut record).await {
-        Ok(Reply::Whole(body)) => {
-            record.ended(Outcome::Answered, None);
-            json_response(&body)
-        }
-        Ok(Reply::Stream(relay)) => relay.respond(record, app.config.limits.ping, app.watch_cut_off()),
-        Err(error) => {
-            record.ended(error.outcome(), Some(error.code()));
-            error.rescue()
-        }
-    };
-    if let Some(decision) = &decided {
-        add_headers(response.headers_mut(), decision);
-    }
-    response
-}
+const DONE: Bytes = Bytes::from_static(b"data: [DONE]\n\n");
+/// Every field of a message that holds reasoning or stands for it.
+const REASONING: [&str; 4] = ["reasoning_content", "reasoning", "reasoning_details", "thinking_blocks"];
 
-/// What goes back.
-enum Reply {
-    Whole(Value),
-    Stream(Box<Relay>),
-}
-
-/// The story of a request. `decided` holds the decision from the moment there is one, so that failures show it too.
-async fn answer(
-    app: &Arc<App>,
-    loaded: &Loaded,
-    caller: &Caller,
-    request: Request<Body>,
-    decided: &mut Option<Decision>,
-    record: &mut Record,
-) -> Result<Reply, ApiError> {
-    let (head, body) = request.into_parts();
-    let request = ChatRequest::read(app, &head.headers, body).await?;
-    let (decision, free) = decide_request(app, loaded, caller, &request)?;
-    record.decided(&decision);
-    let decision = decided.insert(decision);
-
-    let shown = Shown::of(caller, &request);
-    let (order, room) = order_of(app, caller, decision, request, free)?;
-    decision.note_applied(order.applied());
-    record.told(decision);
-    let work = dispatch(Arc::clone(app), order);
-    let mut work = Box::pin(async move {
-        let _held = room;
-        work.await
-    });
-    if !shown.stream {
-        let dispatched = work.await?;
-        note_fallback(decision, &dispatched, record);
-        return shown.whole(decision, dispatched, record);
-    }
-    tokio::select! {
-        dispatched = &mut work => {
-            let dispatched = dispatched?;
-            note_fallback(decision, &dispatched, record);
-            Ok(shown.relay(decision, steps_of(dispatched)))
-        }
-        // Thinking may take minutes to its first token, and proxies cut what is silent for one: the response begins
-        // without it.
-        () = tokio::time::sleep(app.config.limits.ping) => {
-            let steps = stream::once(work).map_ok(steps_of).try_flatten().boxed();
-            Ok(shown.relay(decision, steps))
-        }
-    }
-}
-
-/// Decides, and tells whether the model was ours to choose.
-pub(super) fn decide_request(
-    app: &App,
-    loaded: &Loaded,
-    caller: &Caller,
-    request: &ChatRequest,
-) -> Result<(Decision, bool), ApiError> {
-    let snapshot = loaded.snapshot(caller.key.as_deref());
-    let conversation = request.conversation(app, caller, snapshot)?;
-    let named = |asks: &Asks| matches!(asks, Asks::Model(_));
-    let free = conversation.model.is_none() && !conversation.wishes.iter().any(|wish| named(&wish.asks));
-    Ok((timed(&conversation, snapshot), free))
-}
-
-/// Deciding itself reads no clock.
-fn timed(conversation: &Conversation<'_>, snapshot: &Snapshot) -> Decision {
-    let start = Instant::now();
-    let mut decision = decide(conversation, snapshot);
-    decision.micros = Some(u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX));
-    decision
-}
-
-pub(super) fn order_of(
-    app: &App,
-    caller: &Caller,
-    decision: &Decision,
-    request: ChatRequest,
-    free: bool,
-) -> Result<(Order, Room), ApiError> {
-    let (stream, experts) = (request.stream, request.experts);
-    let (body, room) = request.into_fields();
-    let thinking = &decision.thinking;
-    // Callers without keys are one.
-    let caller = caller.key.as_deref().map_or(0, Key::holder);
-    let call = Call {
-        asked: Asked::of(decision, &body),
-        body,
-        thinking: thinking.mode,
-        budget: thinking.budget_tokens,
-        stream,
-        experts,
-        caller,
-    };
-    let order = Order::new(app, decision, call, free).ok_or(ApiError::Internal)?;
-    Ok((order, room))
-}
-
-/// Another model than the one decided on may have answered; headers, body and record must say so.
-fn note_fallback(decision: &mut Decision, dispatched: &Dispatched, record: &mut Record) {
-    let profile = &dispatched.served.model.profile;
-    if decision.model == profile.name {
-        return;
-    }
-    decision
-        .notes
-        .push(format!("fallback: {} could not take the request; {} did", decision.model, profile.name));
-    decision.model.clone_from(&profile.name);
-    decision.architecture = profile.architecture;
-    decision.note_applied(dispatched.applied.clone());
-    record.served_by(decision);
-}
-
-fn steps_of(dispatched: Dispatched) -> Steps {
-    match dispatched.answer {
-        Answer::Steps(steps) => steps,
-        // A stream was asked for; a backend that answers otherwise breaks its own contract.
-        Answer::Whole(_) => Box::pin(stream::once(async {
-            Err(crate::backends::BackendError::BadAnswer("one piece instead of a stream".into()))
-        })),
-    }
-}
-
-/// What of the request shapes the response.
-struct Shown {
-    id: String,
-    stream: bool,
+/// What of the request shapes the answer.
+struct Chat {
     include_usage: bool,
-    show_reasoning: bool,
-    experts: bool,
+    hides_reasoning: bool,
 }
 
-impl Shown {
-    fn of(caller: &Caller, request: &ChatRequest) -> Shown {
-        Shown {
-            id: format!("chatcmpl-{}", caller.request_id),
-            stream: request.stream,
-            include_usage: request.include_usage,
-            show_reasoning: request.show_reasoning,
-            experts: request.experts.is_some(),
+pub(super) fn read(body: Value) -> Result<(Value, Box<dyn Form>), BadRequest> {
+    if let Value::Object(fields) = &body {
+        check_fields(fields)?;
+        if !fields.contains_key("messages") {
+            return Err(BadRequest::missing("messages", "an array of messages"));
         }
     }
+    let flag = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool);
+    let form = Chat {
+        include_usage: flag("/stream_options/include_usage").unwrap_or(false),
+        hides_reasoning: flag("/include_reasoning") == Some(false)
+            || flag("/reasoning/exclude") == Some(true),
+    };
+    Ok((body, Box::new(form)))
+}
 
-    fn whole(
-        self,
-        decision: &Decision,
-        dispatched: Dispatched,
-        record: &mut Record,
-    ) -> Result<Reply, ApiError> {
-        let Answer::Whole(whole) = dispatched.answer else {
-            return Err(ApiError::Internal);
-        };
-        let Whole { mut choices, usage, experts, repetition } = *whole;
-        if !self.show_reasoning {
-            for choice in &mut choices {
-                if let Some(Value::Object(message)) = choice.get_mut("message") {
-                    message.shift_remove("reasoning_content");
-                }
+impl Form for Chat {
+    fn hides_reasoning(&self) -> bool {
+        self.hides_reasoning
+    }
+
+    fn whole(self: Box<Self>, head: Head, whole: Whole) -> Value {
+        let notes = head.notes_of(&whole);
+        let mut choices = whole.choices;
+        for choice in &mut choices {
+            if let Some(Value::Object(message)) = choice.get_mut("message") {
+                name_reasoning(message, head.reasoning);
             }
         }
-        let mut body = head(&self.id, "chat.completion", &decision.model);
+        let mut body = opening(&head, "chat.completion", "chatcmpl");
         body.insert("choices".into(), choices.into());
-        if let Some(usage) = &usage {
-            record.used(usage);
+        if let Some(usage) = &whole.usage {
             body.insert("usage".into(), usage.to_json());
-        }
-        let mut notes = Map::new();
-        if self.experts {
-            notes.insert("experts".into(), json!(experts));
-        }
-        if let Some(repetition) = repetition {
-            notes.insert("repetition".into(), json!(repetition));
         }
         if !notes.is_empty() {
             body.insert("thinkgate".into(), notes.into());
         }
-        Ok(Reply::Whole(body.into()))
+        body.into()
     }
 
-    fn relay(self, decision: &Decision, steps: Steps) -> Reply {
-        let head = head(&self.id, "chat.completion.chunk", &decision.model);
-        Reply::Stream(Box::new(Relay::new(
+    fn writer(self: Box<Self>, head: Head) -> Box<dyn Writer> {
+        Box::new(ChatWriter {
+            opening: opening(&head, "chat.completion.chunk", "chatcmpl"),
+            include_usage: self.include_usage,
+            begun: BTreeSet::new(),
+            usage: None,
+            notes: head.notes(),
             head,
-            steps,
-            self.include_usage,
-            self.show_reasoning,
-            self.experts,
-        )))
+        })
     }
 }
 
 /// The fields that every completion and every chunk begin with.
-fn head(id: &str, object: &str, model: &str) -> Map<String, Value> {
-    let created = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let head = json!({"id": id, "object": object, "created": created, "model": model});
-    match head {
-        Value::Object(head) => head,
-        _ => Map::new(),
+pub(super) fn opening(head: &Head, object: &str, prefix: &str) -> Map<String, Value> {
+    Map::from_iter([
+        ("id".to_owned(), format!("{prefix}-{}", head.request_id).into()),
+        ("object".to_owned(), object.into()),
+        ("created".to_owned(), head.created.into()),
+        ("model".to_owned(), head.model.as_str().into()),
+    ])
+}
+
+/// Gives the reasoning of a message or delta the name that the client looks for, or takes away every trace of it.
+fn name_reasoning(fields: &mut Map<String, Value>, shown: Option<ReasoningField>) {
+    let Some(field) = shown else {
+        REASONING.iter().for_each(|name| drop(fields.shift_remove(*name)));
+        return;
+    };
+    let Some(text) = fields.shift_remove(REASONING[0]) else { return };
+    if text.as_str().is_some_and(str::is_empty) {
+        // Some clients take an empty one for all there is.
+        return;
+    }
+    for name in field.names() {
+        fields.insert((*name).to_owned(), text.clone());
     }
 }
 
-pub(super) fn json_response(body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::from(body.to_string()));
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
+struct ChatWriter {
+    head: Head,
+    /// What every chunk begins with.
+    opening: Map<String, Value>,
+    include_usage: bool,
+    /// Choices whose first chunk has named the role.
+    begun: BTreeSet<u64>,
+    usage: Option<Value>,
+    /// What the last chunk of the choice says beside the answer.
+    notes: Map<String, Value>,
 }
 
-/// What decided, so that a decision can be laid to the rules that were in force.
-fn versions_of(decision: &Decision) -> String {
-    let versions = &decision.versions;
-    let mut out = format!("rules={}", versions.rules);
-    for (part, version) in [("classifier", &versions.classifier), ("calibration", &versions.calibration)] {
-        if let Some(version) = version {
-            out.push_str(&format!(";{part}={version}"));
+impl Writer for ChatWriter {
+    fn step(&mut self, step: Step, out: &mut Queue) {
+        match step {
+            Step::Reasoning { choice, text } => {
+                self.delta(
+                    choice,
+                    Map::from_iter([("reasoning_content".to_owned(), text.into())]),
+                    Map::new(),
+                    out,
+                );
+            }
+            Step::Answer { choice, text } => {
+                self.delta(choice, Map::from_iter([("content".to_owned(), text.into())]), Map::new(), out);
+            }
+            Step::Other { choice, delta, beside } => self.delta(choice, delta, beside, out),
+            Step::Experts(report) => drop(self.notes.insert("experts".into(), json!(report))),
+            Step::Repetition(repetition) => drop(self.notes.insert("repetition".into(), json!(repetition))),
+            Step::Finished { choice, reason } => {
+                self.begin_choice(choice, out);
+                let beside = Map::from_iter([("finish_reason".to_owned(), reason.into())]);
+                let mut chunk = self.chunk(choice, json!({}), beside);
+                if !self.notes.is_empty() {
+                    chunk.insert("thinkgate".into(), std::mem::take(&mut self.notes).into());
+                }
+                out.push_back(data(chunk));
+            }
+            Step::Usage(usage) => self.usage = Some(usage.to_json()),
         }
     }
-    out
+
+    fn end(&mut self, out: &mut Queue) {
+        if let Some(usage) = self.usage.take().filter(|_| self.include_usage) {
+            out.push_back(data(self.event(Vec::new(), usage)));
+        }
+        out.push_back(DONE);
+    }
+
+    /// Clients take an end without `[DONE]` for a failure only if an error stands before it.
+    fn fail(&mut self, error: &ApiError, out: &mut Queue) {
+        out.push_back(data(error.body(ErrorForm::OpenAi, &self.head.request_id)));
+    }
 }
 
-/// The decision, for whoever wants to see it without changing what clients parse.
-pub(super) fn add_headers(headers: &mut HeaderMap, decision: &Decision) {
-    let fields = [
-        ("x-thinkgate-decision", decision.compact()),
-        ("x-thinkgate-thinking", decision.thinking.mode.as_str().to_owned()),
-        ("x-thinkgate-model", decision.model.clone()),
-        ("x-thinkgate-architecture", decision.architecture.as_str().to_owned()),
-        ("x-thinkgate-score", format!("{:.4}", decision.score)),
-        ("x-thinkgate-versions", versions_of(decision)),
-    ];
-    let applied = decision.applied.as_ref().map(|applied| ("x-thinkgate-applied", applied.compact()));
-    for (name, value) in fields.into_iter().chain(applied) {
-        if let Ok(value) = HeaderValue::from_str(&value) {
-            headers.insert(HeaderName::from_static(name), value);
+impl ChatWriter {
+    fn delta(
+        &mut self,
+        choice: u64,
+        mut delta: Map<String, Value>,
+        beside: Map<String, Value>,
+        out: &mut Queue,
+    ) {
+        self.begin_choice(choice, out);
+        name_reasoning(&mut delta, self.head.reasoning);
+        if !delta.is_empty() || !beside.is_empty() {
+            out.push_back(data(self.chunk(choice, delta.into(), beside)));
         }
+    }
+
+    /// A choice's first chunk names the role and says nothing yet.
+    fn begin_choice(&mut self, choice: u64, out: &mut Queue) {
+        if self.begun.insert(choice) {
+            let delta = json!({"role": "assistant", "content": ""});
+            out.push_back(data(self.chunk(choice, delta, Map::new())));
+        }
+    }
+
+    fn chunk(&self, choice: u64, delta: Value, beside: Map<String, Value>) -> Map<String, Value> {
+        let mut fields = Map::new();
+        fields.insert("index".into(), choice.into());
+        fields.insert("delta".into(), delta);
+        fields.insert("finish_reason".into(), Value::Null);
+        fields.extend(beside);
+        self.event(vec![fields.into()], Value::Null)
+    }
+
+    fn event(&self, choices: Vec<Value>, usage: Value) -> Map<String, Value> {
+        let mut chunk = self.opening.clone();
+        chunk.insert("choices".into(), choices.into());
+        if self.include_usage {
+            chunk.insert("usage".into(), usage);
+        }
+        chunk
     }
 }

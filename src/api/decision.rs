@@ -1,4 +1,4 @@
-//! `POST /v1/decision`: the body of any chat request; decides, calls nothing.
+//! `POST /v1/decision`: the body of any API's request; decides, calls nothing.
 
 use std::sync::Arc;
 
@@ -7,9 +7,9 @@ use axum::body::Body;
 use axum::extract::State;
 use axum::http::{Request, Response};
 
-use super::chat::{add_headers, decide_request, json_response, order_of};
-use super::error::ApiError;
-use super::request::ChatRequest;
+use super::error::{ApiError, ErrorForm};
+use super::exchange::{add_headers, decide_request, json_response, note_applied, order_of};
+use super::request::ClientRequest;
 use crate::app::App;
 use crate::decide::Decision;
 use crate::loaded::Loaded;
@@ -32,7 +32,7 @@ pub(super) async fn decision(
         }
         Err(error) => {
             record.ended(error.outcome(), Some(error.code()));
-            error.rescue()
+            error.rescue(ErrorForm::OpenAi, &caller.request_id)
         }
     }
 }
@@ -44,9 +44,9 @@ async fn decide(
     request: Request<Body>,
 ) -> Result<Decision, ApiError> {
     let (head, body) = request.into_parts();
-    let request = ChatRequest::read(app, &head.headers, body).await?;
-    let (mut decision, free) = decide_request(app, loaded, caller, &request)?;
-    let (order, _room) = order_of(app, caller, &decision, request, free)?;
-    decision.note_applied(order.applied());
+    let mut asked = ClientRequest::read(app, &loaded.config, None, &head.headers, body).await?;
+    let (mut decision, free) = decide_request(app, loaded, caller, &mut asked)?;
+    let (order, _form, _room) = order_of(app, caller, &decision, asked, free)?;
+    note_applied(&mut decision, &order);
     Ok(decision)
 }

@@ -1,4 +1,4 @@
-//! The one place that knows status codes: every failure, in the form OpenAI's clients expect.
+//! The one place that knows status codes: every failure, in the form that the client's API gives it.
 
 use axum::body::Body;
 use axum::http::header::{CONNECTION, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -31,7 +31,7 @@ pub enum ApiError {
     #[error("the body could not be read")]
     BrokenBody,
     /// No key, or not one of ours.
-    #[error("missing or unknown API key; send it as \"Authorization: Bearer KEY\"")]
+    #[error("missing or unknown API key; send it as \"Authorization: Bearer KEY\" or \"x-api-key: KEY\"")]
     Unauthorised,
     /// No such route.
     #[error("no such route: {0}")]
@@ -51,6 +51,15 @@ pub enum ApiError {
     /// A bug.
     #[error("internal error")]
     Internal,
+}
+
+/// Whose form an error takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ErrorForm {
+    /// `{"error": {"message", "type", "param", "code"}}`
+    OpenAi,
+    /// `{"type": "error", "error": {"type", "message"}, "request_id"}`
+    Anthropic,
 }
 
 /// How a failure looks to the client.
@@ -81,9 +90,26 @@ impl ApiError {
         }
     }
 
-    /// The error object, also used inside a stream.
+    /// The error object in this form, also used inside a stream. Only Anthropic's form has a place for the id.
     #[must_use]
-    pub fn body(&self) -> Value {
+    pub fn body(&self, form: ErrorForm, request_id: &str) -> Value {
+        match form {
+            ErrorForm::OpenAi => self.openai_body(),
+            ErrorForm::Anthropic => json!({
+                "type": "error",
+                "error": {"type": anthropic_type(self.shown().status), "message": self.message()},
+                "request_id": request_id,
+            }),
+        }
+    }
+
+    /// The failure in words: an upstream's own where it blames the request.
+    #[must_use]
+    pub fn message(&self) -> String {
+        self.openai_body().pointer("/error/message").and_then(Value::as_str).unwrap_or_default().to_owned()
+    }
+
+    fn openai_body(&self) -> Value {
         if let ApiError::Backend(BackendError::Status { status, body: Some(body), .. }) = self
             && !is_ours(*status)
             && let Some(error) = reported(body)
@@ -98,9 +124,12 @@ impl ApiError {
 
     /// The response.
     #[must_use]
-    pub fn rescue(&self) -> Response<Body> {
-        let mut response = Response::new(Body::from(self.body().to_string()));
-        *response.status_mut() = self.shown().status;
+    pub fn rescue(&self, form: ErrorForm, request_id: &str) -> Response<Body> {
+        let mut response = Response::new(Body::from(self.body(form, request_id).to_string()));
+        *response.status_mut() = match (form, self.shown().status) {
+            (ErrorForm::Anthropic, StatusCode::SERVICE_UNAVAILABLE) => overloaded(),
+            (_, status) => status,
+        };
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(seconds) = self.retry_after() {
@@ -128,11 +157,11 @@ impl ApiError {
         let (status, kind, code) = match self {
             ApiError::BadRequest(bad) => {
                 param.clone_from(&bad.param);
-                let status = match bad.code {
-                    "model_not_found" => StatusCode::NOT_FOUND,
-                    _ => StatusCode::BAD_REQUEST,
-                };
-                refuse(status, bad.code)
+                match bad.code {
+                    "model_not_found" => refuse(StatusCode::NOT_FOUND, bad.code),
+                    "not_permitted" => (StatusCode::FORBIDDEN, "permission_error", bad.code),
+                    _ => refuse(StatusCode::BAD_REQUEST, bad.code),
+                }
             }
             ApiError::NotJson(_) => refuse(StatusCode::BAD_REQUEST, "invalid_json"),
             ApiError::MediaType(_) => refuse(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type"),
@@ -178,6 +207,25 @@ impl ApiError {
             ApiError::Backend(error) => !error.may_retry() && of_backend(error).0.is_server_error(),
             _ => false,
         }
+    }
+}
+
+/// Anthropic's status for what others answer with 503.
+fn overloaded() -> StatusCode {
+    StatusCode::from_u16(529).unwrap_or(StatusCode::SERVICE_UNAVAILABLE)
+}
+
+fn anthropic_type(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 | 529 => "overloaded_error",
+        504 => "timeout_error",
+        400..=499 => "invalid_request_error",
+        _ => "api_error",
     }
 }
 

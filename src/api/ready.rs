@@ -9,7 +9,7 @@ use axum::extract::State;
 use axum::http::{Response, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::chat::json_response;
+use super::exchange::json_response;
 use crate::app::App;
 use crate::loaded::{Loaded, Part, Refusal};
 use crate::record::Caller;

@@ -1,4 +1,4 @@
-//! From the bytes of a request to a checked body with the wishes of its headers.
+//! From the bytes of a request to a checked canonical body with the wishes of its headers.
 
 use std::sync::Arc;
 
@@ -10,77 +10,74 @@ use serde_json::{Map, Value};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use super::client::{Api, Form};
 use super::error::ApiError;
+use super::headers::Headers;
+use super::rights;
 use crate::app::App;
 use crate::backends::ExpertDetail;
-use crate::config::{Key, Limits};
-use crate::conversation::{Asks, BadRequest, Conversation, Origin, Wish, unknown_model, wish_in_header};
+use crate::config::{Config, Key, Limits, ReasoningField};
+use crate::conversation::{BadRequest, Conversation, is_known};
 use crate::decide::Snapshot;
 use crate::policy::Policy;
 use crate::record::Caller;
 
-/// A chat request, as far as the gateway itself reads it.
-pub(super) struct ChatRequest {
+/// A request for an answer, as far as the gateway itself reads it.
+pub(super) struct ClientRequest {
+    /// A chat-completions body, whatever the client sent.
     body: Value,
-    headers: Wishes,
+    headers: Headers,
+    /// How the answer is to look.
+    pub(super) form: Box<dyn Form>,
     /// The client wants a stream.
     pub(super) stream: bool,
-    /// The client wants the usage chunk of a stream.
-    pub(super) include_usage: bool,
-    /// The client wants to see reasoning.
-    pub(super) show_reasoning: bool,
-    /// What the client wants to know of the experts.
-    pub(super) experts: Option<ExpertDetail>,
     room: Room,
 }
 
 /// A body's share of the memory for bodies; held for as long as the body is.
 pub(super) type Room = Vec<OwnedSemaphorePermit>;
 
-/// What the gateway's own headers ask.
-struct Wishes {
-    thinking: Option<Asks>,
-    model: Option<String>,
-    experts: Option<ExpertDetail>,
-}
-
-impl ChatRequest {
-    /// Reads and checks the body.
-    pub(super) async fn read(app: &App, headers: &HeaderMap, body: Body) -> Result<ChatRequest, ApiError> {
+impl ClientRequest {
+    /// Reads and checks the body. Without an API, its fields tell which it is.
+    pub(super) async fn read(
+        app: &App,
+        config: &Config,
+        api: Option<Api>,
+        headers: &HeaderMap,
+        body: Body,
+    ) -> Result<ClientRequest, ApiError> {
         check_media_type(headers)?;
-        let wishes = Wishes::of(headers)?;
+        let wishes = Headers::read(headers)?;
         let (bytes, room) = read_body(body, &app.config.limits, &app.body_bytes).await?;
         let body: Value =
             serde_json::from_slice(&bytes).map_err(|error| ApiError::NotJson(error.to_string()))?;
-        if let Value::Object(fields) = &body {
-            check_fields(fields)?;
-        }
-        let flag = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool);
-        Ok(ChatRequest {
-            stream: flag("/stream").unwrap_or(false),
-            include_usage: flag("/stream_options/include_usage").unwrap_or(false),
-            show_reasoning: flag("/include_reasoning").unwrap_or(true),
-            experts: wishes.experts,
-            headers: wishes,
-            body,
-            room,
-        })
+        let api = api.unwrap_or_else(|| Api::of_body(&body, headers));
+        let (body, form) = api.read(body, config.hosted_tools)?;
+        let stream = body.get("stream").and_then(Value::as_bool).unwrap_or(false);
+        Ok(ClientRequest { stream, form, headers: wishes, body, room })
     }
 
     /// What deciding reads: the body, the wishes of the headers, and what is known of key and backends.
-    pub(super) fn conversation(
-        &self,
+    ///
+    /// # Errors
+    /// A field that cannot be understood, or a right that the key does not have.
+    pub(super) fn conversation<'a>(
+        &'a self,
         app: &App,
         caller: &Caller,
         snapshot: &Snapshot,
-    ) -> Result<Conversation<'_>, ApiError> {
-        let mut conversation = Conversation::from_body(&self.body, &snapshot.policy)?;
-        self.headers.put_first(&mut conversation, &snapshot.policy)?;
-        if conversation.preset.is_none() {
-            let preset = caller.key.as_deref().and_then(|key| key.preset.clone());
-            conversation.preset = preset.map(Into::into);
+    ) -> Result<Conversation<'a>, ApiError> {
+        let policy = &snapshot.policy;
+        let mut conversation = Conversation::from_body(&self.body, policy)?;
+        self.headers.put_first(&mut conversation, policy)?;
+        if let Some(key) = caller.key.as_deref() {
+            rights::check(key, &conversation)?;
+            rights::limit(key, &mut conversation, policy);
         }
         conversation.unavailable = app.unavailable();
+        if self.is_completion() {
+            conversation.barred.extend(app.builtin_beside_upstreams());
+        }
         if let Value::Object(body) = &self.body {
             let trail = app.warmth.trail(body, caller.key.as_deref().map_or(0, Key::holder));
             conversation.warm = app.warmth.model(&trail, std::time::Instant::now());
@@ -88,56 +85,70 @@ impl ChatRequest {
         Ok(conversation)
     }
 
-    /// The body, to be sent on, with its share of memory.
-    pub(super) fn into_fields(self) -> (Map<String, Value>, Room) {
+    /// A text to be continued, which no thinking switch reaches and the built-in engine does not take.
+    pub(super) fn is_completion(&self) -> bool {
+        self.body.get("messages").is_none() && self.body.get("prompt").is_some()
+    }
+
+    /// A model that a header overrules need not be one of ours.
+    pub(super) fn forget_overruled_model(&mut self, policy: &Policy) {
+        let overruled = self.headers.names_model()
+            && self.body.get("model").and_then(Value::as_str).is_some_and(|name| !is_known(name, policy));
+        if let (true, Value::Object(fields)) = (overruled, &mut self.body) {
+            fields.shift_remove("model");
+        }
+    }
+
+    /// Whether the client sees reasoning, and under which name: as the header says, else the body, else the configuration.
+    pub(super) fn reasoning(&self, config: &Config) -> Option<ReasoningField> {
+        match self.headers.reasoning {
+            Some(said) => said,
+            None if self.form.hides_reasoning() => None,
+            None => Some(config.reasoning_field),
+        }
+    }
+
+    /// What the client wants to know of the experts.
+    pub(super) fn experts(&self) -> Option<ExpertDetail> {
+        self.headers.experts
+    }
+
+    /// How the answer is to look, and the body, to be sent on, with its share of memory.
+    pub(super) fn into_parts(self) -> (Box<dyn Form>, Map<String, Value>, Room) {
         match self.body {
-            Value::Object(fields) => (fields, self.room),
-            _ => (Map::new(), self.room),
-        }
-    }
-}
-
-impl Wishes {
-    fn of(headers: &HeaderMap) -> Result<Wishes, ApiError> {
-        let text = |name: &'static str| match headers.get(name).map(|value| value.to_str()) {
-            None => Ok(None),
-            Some(Ok(text)) => Ok(Some(text.trim())),
-            Some(Err(_)) => Err(BadRequest {
-                param: Some(name.into()),
-                message: format!("header {name} holds characters outside ASCII"),
-                code: "invalid_value",
-            }),
-        };
-        let thinking = text("x-thinkgate-thinking")?.map(wish_in_header).transpose()?.flatten();
-        let model = text("x-thinkgate-model")?.filter(|name| !name.is_empty() && *name != "auto");
-        let experts = text("x-thinkgate-experts")?.map(experts_in_header).transpose()?;
-        Ok(Wishes { thinking, model: model.map(str::to_owned), experts })
-    }
-
-    /// Headers outrank everything else.
-    fn put_first(&self, conversation: &mut Conversation<'_>, policy: &Policy) -> Result<(), ApiError> {
-        let mut wishes = Vec::new();
-        if let Some(asks) = &self.thinking {
-            wishes.push(Wish::outside_text(Origin::Header, "x-thinkgate-thinking", asks.clone()));
-        }
-        if let Some(name) = &self.model {
-            if !policy.models.iter().any(|model| model.name == *name) {
-                return Err(unknown_model(name, policy).into());
+            Value::Object(mut fields) => {
+                // Read as a wish; no chat server knows it.
+                fields.shift_remove(OUTPUT_CONFIG);
+                (self.form, fields, self.room)
             }
-            wishes.push(Wish::outside_text(Origin::Header, "x-thinkgate-model", Asks::Model(name.clone())));
+            _ => (self.form, Map::new(), self.room),
         }
-        conversation.wishes.splice(0..0, wishes);
-        Ok(())
     }
 }
 
-fn experts_in_header(value: &str) -> Result<ExpertDetail, BadRequest> {
-    ExpertDetail::parse(value).ok_or_else(|| BadRequest {
-        param: Some("x-thinkgate-experts".into()),
-        message: format!("header x-thinkgate-experts: {value:?} is not one of summary, tokens"),
-        code: "invalid_value",
-    })
-}
+/// Fields that no API but chat completions documents and that servers behind it read, so that clients of the others send
+/// them beside their own: how to draw tokens, and whether to think.
+pub(super) const EXTENSIONS: &[&str] = &[
+    "top_k",
+    "min_p",
+    "presence_penalty",
+    "frequency_penalty",
+    "repetition_penalty",
+    "seed",
+    "priority",
+    "answer_sampling",
+    "enable_thinking",
+    "chat_template_kwargs",
+    "think",
+    "thinking",
+    "thinking_budget",
+    "thinking_token_budget",
+    "thinking_budget_tokens",
+    "reasoning_effort",
+];
+
+/// Where a canonical body keeps Anthropic's effort until it has been read.
+pub(super) const OUTPUT_CONFIG: &str = "output_config";
 
 /// Clients that name no type mean JSON, and so does a form type, which is what curl says unasked.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
@@ -171,17 +182,8 @@ async fn read_body(body: Body, limits: &Limits, all: &Arc<Semaphore>) -> Result<
 }
 
 /// The fields whose range is the same everywhere. What only some backends take is theirs to judge.
-fn check_fields(fields: &Map<String, Value>) -> Result<(), BadRequest> {
-    for (field, least, most) in [
-        ("temperature", 0.0, 2.0),
-        ("top_p", 0.0, 1.0),
-        ("min_p", 0.0, 1.0),
-        ("presence_penalty", -2.0, 2.0),
-        ("frequency_penalty", -2.0, 2.0),
-    ] {
-        let within = |value: &Value| value.as_f64().is_some_and(|number| (least..=most).contains(&number));
-        check(fields, field, within, &format!("a number from {least} to {most}"))?;
-    }
+pub(super) fn check_fields(fields: &Map<String, Value>) -> Result<(), BadRequest> {
+    check_sampling(fields)?;
     check(
         fields,
         "n",
@@ -190,7 +192,6 @@ fn check_fields(fields: &Map<String, Value>) -> Result<(), BadRequest> {
     )?;
     check(fields, "priority", Value::is_i64, "a whole number")?;
     check(fields, "seed", |value| value.is_i64() || value.is_u64(), "a whole number")?;
-    check(fields, "stream", Value::is_boolean, "true or false")?;
     check(fields, "include_reasoning", Value::is_boolean, "true or false")?;
     check(fields, "stream_options", Value::is_object, "an object")?;
     check(
@@ -203,7 +204,22 @@ fn check_fields(fields: &Map<String, Value>) -> Result<(), BadRequest> {
     check(fields, "stop", is_stop, "a string, or up to 4 strings")
 }
 
-fn check(
+/// The fields that every API has, under one name and with one range.
+pub(super) fn check_sampling(fields: &Map<String, Value>) -> Result<(), BadRequest> {
+    for (field, least, most) in [
+        ("temperature", 0.0, 2.0),
+        ("top_p", 0.0, 1.0),
+        ("min_p", 0.0, 1.0),
+        ("presence_penalty", -2.0, 2.0),
+        ("frequency_penalty", -2.0, 2.0),
+    ] {
+        let within = |value: &Value| value.as_f64().is_some_and(|number| (least..=most).contains(&number));
+        check(fields, field, within, &format!("a number from {least} to {most}"))?;
+    }
+    check(fields, "stream", Value::is_boolean, "true or false")
+}
+
+pub(super) fn check(
     fields: &Map<String, Value>,
     field: &str,
     accepts: impl Fn(&Value) -> bool,

@@ -55,7 +55,8 @@ impl Asked {
         if CAPS.iter().any(|field| body.get(*field).is_some_and(|value| value.as_u64() > Some(0))) {
             return Asked::Budget;
         }
-        let settled = decision.wishes.iter().find(|wish| wish.honoured);
+        let mut honoured = decision.wishes.iter().filter(|wish| wish.honoured);
+        let settled = honoured.find(|wish| matches!(wish.asks, Asks::Thinking(..)));
         let Some((Asks::Thinking(Mode::On, Some(tokens)), by)) = settled.map(|wish| (&wish.asks, &*wish.by))
         else {
             return Asked::Nothing;

@@ -45,6 +45,14 @@ pub struct Call {
     pub caller: u64,
 }
 
+impl Call {
+    /// A text to be continued as it stands, not a conversation to be answered.
+    #[must_use]
+    pub fn is_completion(&self) -> bool {
+        self.body.contains_key("prompt") && !self.body.contains_key("messages")
+    }
+}
+
 /// What a backend answers.
 pub enum Answer {
     /// All at once.

@@ -1,13 +1,14 @@
 //! One ask as numbers: counted words and measured shape. Training calls the same function as serving, so the two
 //! cannot differ.
 
+use super::courtesy;
 use crate::reading::Reading;
 use crate::signals::{Signal, Signals};
 
 /// Places that words and word pairs are hashed to.
 pub const BUCKETS: usize = 1 << 16;
 /// Changes whenever the same text would give other numbers; an artefact of another version is refused.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 /// Longer asks are read at both ends, so that the cost is bounded.
 const HEAD_TOKENS: usize = 900;
 const TAIL_TOKENS: usize = 300;
@@ -89,7 +90,7 @@ impl Features {
     /// Measures the ask of a message whose signals are known.
     #[must_use]
     pub fn of(reading: &Reading, signals: &Signals) -> Self {
-        let tokens = Tokens::of(reading.ask());
+        let tokens = Tokens::of(courtesy::without(reading.ask()));
         let mut dense: Vec<f32> = SIGNALS.iter().map(|signal| measured(signals.get(*signal))).collect();
         dense.extend(LENGTH.iter().map(|signal| signals.get(*signal).ln_1p()));
         dense.extend(tokens.shape().map(measured));

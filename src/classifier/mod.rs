@@ -6,6 +6,7 @@
 
 mod artefact;
 mod builtin;
+mod courtesy;
 pub mod features;
 
 use std::collections::BTreeMap;
@@ -60,7 +61,7 @@ const FIRST_TASK: usize = HEADS.len() - TASKS.len();
 pub struct Vote(pub [f32; HEADS.len()]);
 
 impl Vote {
-    /// Whether thinking helps: about 0 for no, 1 for yes.
+    /// Log-odds that thinking helps, of prompts like those trained on.
     #[must_use]
     pub fn thinking(&self) -> f64 {
         f64::from(self.0[0])
@@ -142,10 +143,8 @@ pub struct Weighing {
     pub prior: f64,
     /// Per log-odd of the rules, prior left out.
     pub rules: f64,
-    /// Per unit of the head.
+    /// Per unit of the head, whose 0 says nothing.
     pub head: f64,
-    /// The head's value that says nothing.
-    pub centre: f64,
     /// Per standard deviation of the level.
     pub level: f64,
 }
@@ -154,7 +153,7 @@ impl Weighing {
     /// Log-odds that a head's value adds.
     #[must_use]
     pub fn vote(&self, value: f64) -> f64 {
-        (self.head * (value - self.centre)).clamp(-VOTE_BOUND, VOTE_BOUND)
+        (self.head * value).clamp(-VOTE_BOUND, VOTE_BOUND)
     }
 
     /// The same beside rules that say so much together, unweighed, of an ask of so many tokens.

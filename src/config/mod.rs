@@ -5,6 +5,7 @@
 mod dialect;
 mod download;
 mod hub;
+mod keys;
 mod models;
 mod reader;
 mod reread;
@@ -23,6 +24,7 @@ use crate::conversation::Mode;
 use crate::policy::{Policy, Preset};
 
 pub use dialect::{Dialect, Wire};
+pub use keys::{Key, digest};
 pub use models::{Model, Source};
 pub use reader::Fault;
 use reader::{Document, Section};
@@ -38,6 +40,10 @@ pub struct Config {
     pub version: String,
     /// Where to listen.
     pub listen: SocketAddr,
+    /// Under which name chat clients get reasoning.
+    pub reasoning_field: ReasoningField,
+    /// What becomes of tools that only a vendor's own servers can run.
+    pub hosted_tools: HostedTools,
     /// The preset that applies when the client names none.
     pub preset: String,
     /// Built-in presets and the operator's own.
@@ -56,6 +62,47 @@ pub struct Config {
     pub log: Log,
     /// How much, and how long, before a caller is refused.
     pub limits: Limits,
+}
+
+/// Under which name chat clients get reasoning. Clients disagree, and some show it twice if it comes under both.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReasoningField {
+    /// `reasoning_content`, which most clients read.
+    #[default]
+    ReasoningContent,
+    /// `reasoning`, as vLLM and OpenRouter write it.
+    Reasoning,
+    /// The same text under either name.
+    Both,
+}
+
+impl ReasoningField {
+    /// Every choice, as configuration and header name it.
+    pub const ALL: &[(&'static str, ReasoningField)] = &[
+        ("reasoning_content", ReasoningField::ReasoningContent),
+        ("reasoning", ReasoningField::Reasoning),
+        ("both", ReasoningField::Both),
+    ];
+
+    /// The fields that hold it.
+    #[must_use]
+    pub fn names(self) -> &'static [&'static str] {
+        match self {
+            ReasoningField::ReasoningContent => &["reasoning_content"],
+            ReasoningField::Reasoning => &["reasoning"],
+            ReasoningField::Both => &["reasoning_content", "reasoning"],
+        }
+    }
+}
+
+/// What becomes of tools that only a vendor's own servers can run, such as a web search.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum HostedTools {
+    /// The request is refused, because its answer would look right and lack what the tool was for.
+    #[default]
+    Refuse,
+    /// They are left out, for clients that offer them whether they matter or not.
+    Drop,
 }
 
 /// Which classifier votes beside the rules.
@@ -77,27 +124,6 @@ pub struct Calibration {
     pub path: PathBuf,
     /// Success that 1,000 tokens of thinking must buy.
     pub gain_per_1000_tokens: f64,
-}
-
-/// A client's key. Only its digest is kept.
-#[derive(Debug, Clone)]
-pub struct Key {
-    /// Who holds it; appears in logs.
-    pub name: String,
-    /// SHA-256 of the key.
-    pub digest: [u8; 32],
-    /// The preset that applies to its requests when they name none.
-    pub preset: Option<String>,
-    /// Whether directives in the text are obeyed; absent: as the preset says.
-    pub text_directives: Option<bool>,
-}
-
-impl Key {
-    /// A number that stands for its holder, whichever place the key has in the configuration.
-    #[must_use]
-    pub fn holder(&self) -> u64 {
-        self.digest.iter().take(8).fold(0, |number, byte| number << 8 | u64::from(*byte))
-    }
 }
 
 /// What is written down.
@@ -166,6 +192,8 @@ impl Default for Config {
             file: None,
             version: "built-in".to_owned(),
             listen: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            reasoning_field: ReasoningField::default(),
+            hosted_tools: HostedTools::default(),
             preset: "api".to_owned(),
             presets: Policy::builtin_presets(),
             models: models::embedded_pair(),
@@ -373,19 +401,28 @@ fn parse(text: &str, name: Option<String>, around: &Surroundings<'_>) -> Result<
 fn read(root: &Section<'_, '_, '_>, around: &Surroundings<'_>) -> Config {
     let &Surroundings { folder, environment, .. } = around;
     let presets = read_presets(&root.section("presets"));
-    let listen = read_server(root.section("server"));
+    let server = read_server(root.section("server"));
+    let models = models::read(&root.sections("models"), server.listen, around);
     let config = Config {
         file: None,
         version: String::new(),
-        listen,
+        listen: server.listen,
+        reasoning_field: server.reasoning_field,
+        hosted_tools: server.hosted_tools,
         preset: read_policy(root.section("policy"), &presets),
-        models: models::read(&root.sections("models"), listen, around),
         rules: read_rules(root.section("rules"), around),
         classifier: read_classifier(root.section("classifier"), folder),
         calibration: read_calibration(root.section("calibration"), folder),
-        keys: read_keys(&root.sections("keys"), &presets, environment),
+        keys: keys::read(
+            &root.sections("keys"),
+            &presets,
+            // Of models that are yet to be downloaded not every name is known.
+            (!around.has_passed_over()).then_some(&models),
+            environment,
+        ),
         log: read_log(root.section("log"), folder),
         limits: read_limits(root.section("limits")),
+        models,
         presets,
     };
     for model in &config.models {
@@ -399,7 +436,15 @@ fn read(root: &Section<'_, '_, '_>, around: &Surroundings<'_>) -> Config {
     config
 }
 
-fn read_server(section: Section<'_, '_, '_>) -> SocketAddr {
+/// What `[server]` says.
+struct Server {
+    listen: SocketAddr,
+    reasoning_field: ReasoningField,
+    hosted_tools: HostedTools,
+}
+
+fn read_server(section: Section<'_, '_, '_>) -> Server {
+    const HOSTED: &[(&str, HostedTools)] = &[("refuse", HostedTools::Refuse), ("drop", HostedTools::Drop)];
     let default = Config::default().listen;
     let listen = section.string("listen").map_or(default, |text| {
         text.parse().unwrap_or_else(|_| {
@@ -407,8 +452,13 @@ fn read_server(section: Section<'_, '_, '_>) -> SocketAddr {
             default
         })
     });
+    let server = Server {
+        listen,
+        reasoning_field: section.one_of("reasoning_field", ReasoningField::ALL).unwrap_or_default(),
+        hosted_tools: section.one_of("hosted_tools", HOSTED).unwrap_or_default(),
+    };
     section.finish();
-    listen
+    server
 }
 
 fn read_policy(section: Section<'_, '_, '_>, presets: &BTreeMap<String, Preset>) -> String {
@@ -489,70 +539,6 @@ fn read_calibration(section: Section<'_, '_, '_>, folder: &Path) -> Option<Calib
     section.finish();
     let gain_per_1000_tokens = gain.unwrap_or(GAIN_PER_1000_TOKENS);
     path.map(|path| Calibration { path, gain_per_1000_tokens })
-}
-
-fn read_keys(
-    sections: &[Section<'_, '_, '_>],
-    presets: &BTreeMap<String, Preset>,
-    environment: Environment<'_>,
-) -> Vec<Arc<Key>> {
-    let mut keys: Vec<Arc<Key>> = Vec::new();
-    for (index, section) in sections.iter().enumerate() {
-        let key = Key {
-            name: section.string("name").unwrap_or_else(|| format!("key-{}", index + 1)),
-            digest: read_digest(section, environment),
-            preset: section.string("preset"),
-            text_directives: section.boolean("text_directives"),
-        };
-        if let Some(preset) = &key.preset {
-            check_preset(section, preset, presets);
-        }
-        if keys.iter().any(|other| other.name == key.name) {
-            section.fault("name", format!("{:?} is the name of an earlier key", key.name));
-        }
-        keys.push(Arc::new(key));
-    }
-    sections.iter().for_each(Section::refuse_unknown);
-    keys
-}
-
-/// A key is stated by its digest, or by the environment variable that holds it; never by itself.
-fn read_digest(section: &Section<'_, '_, '_>, environment: Environment<'_>) -> [u8; 32] {
-    match (section.string("sha256"), section.string("key_env")) {
-        (Some(hex), None) => digest_of_hex(&hex).unwrap_or_else(|| {
-            section.fault("sha256", "expected 64 hexadecimal digits: the SHA-256 of the key");
-            [0; 32]
-        }),
-        (None, Some(variable)) => match environment(&variable).filter(|key| !key.is_empty()) {
-            Some(key) => digest(key.as_bytes()),
-            None => {
-                section.fault("key_env", format!("environment variable {variable} is not set"));
-                [0; 32]
-            }
-        },
-        _ => {
-            section.fault("sha256", "expected exactly one of sha256 and key_env");
-            [0; 32]
-        }
-    }
-}
-
-/// The digest under which a client's key is kept and compared.
-#[must_use]
-pub fn digest(key: &[u8]) -> [u8; 32] {
-    use sha2::Digest;
-    sha2::Sha256::digest(key).into()
-}
-
-fn digest_of_hex(hex: &str) -> Option<[u8; 32]> {
-    if hex.len() != 64 || !hex.is_ascii() {
-        return None;
-    }
-    let mut bytes = [0; 32];
-    for (index, byte) in bytes.iter_mut().enumerate() {
-        *byte = u8::from_str_radix(&hex[2 * index..2 * index + 2], 16).ok()?;
-    }
-    Some(bytes)
 }
 
 fn read_log(section: Section<'_, '_, '_>, folder: &Path) -> Log {

@@ -43,7 +43,25 @@ pub fn wishes_in_fields(body: &Value) -> Result<FieldWishes, BadRequest> {
             }
         }
     }
+    if let Some(effort) = lookup(body, OUTPUT_EFFORT).filter(|value| !value.is_null()) {
+        read_output_effort(effort, &mut found)?;
+    }
     Ok(found)
+}
+
+/// Anthropic's word for how much an answer may spend. Claude Code sends it with every request, so that it caps thinking
+/// and asks for none.
+const OUTPUT_EFFORT: &str = "output_config.effort";
+
+fn read_output_effort(value: &Value, found: &mut FieldWishes) -> Result<(), BadRequest> {
+    match effort(OUTPUT_EFFORT, value)? {
+        Some(Asks::Thinking(Mode::On, Some(tokens))) => {
+            found.budget_cap = Some(found.budget_cap.map_or(tokens, |cap| cap.min(tokens)));
+        }
+        Some(asks) => found.wishes.push(Wish::outside_text(Origin::Field, OUTPUT_EFFORT, asks)),
+        None => {}
+    }
+    Ok(())
 }
 
 /// Reads the value of the `x-thinkgate-thinking` header: `on`, `off`, `auto`, an effort name, or `budget=N`.
@@ -229,6 +247,21 @@ mod tests {
             wishes_in_fields(&json!({"thinking_budget": 900, "thinking_token_budget": 400})).expect("valid");
         assert_eq!((found.wishes.len(), found.budget_cap), (0, Some(400)));
         assert_eq!(wishes_in_fields(&json!({"thinking_budget": -1})).expect("valid").budget_cap, None);
+    }
+
+    #[test]
+    fn what_claude_code_sends_with_every_request_asks_for_nothing() {
+        for thinking in [json!({"type": "adaptive"}), json!({"type": "adaptive", "budget_tokens": 0})] {
+            let body = json!({"thinking": thinking, "output_config": {"effort": "high"}});
+            let found = wishes_in_fields(&body).expect("valid");
+            assert_eq!((found.wishes.len(), found.budget_cap), (0, Some(4096)), "{body}");
+        }
+        let found =
+            wishes_in_fields(&json!({"thinking": {"type": "enabled"}, "output_config": {"effort": "low"}}));
+        let found = found.expect("valid");
+        assert_eq!(found.wishes[0].asks, Asks::Thinking(Mode::On, None));
+        assert_eq!(found.budget_cap, Some(1024));
+        assert!(wishes_in_fields(&json!({"output_config": {"effort": "huge"}})).is_err());
     }
 
     #[test]

@@ -13,7 +13,7 @@ use serde::Serialize;
 
 pub use fields::{FieldWishes, wish_in_header, wishes_in_fields};
 pub use parse::BadRequest;
-pub(crate) use parse::unknown_model;
+pub(crate) use parse::{is_known, unknown_model};
 
 /// Who speaks. `developer` messages count as [`Role::System`], `function` messages as [`Role::Tool`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Conversation<'a> {
     pub budget_cap: Option<u32>,
     /// Models that cannot take a request now. Measured by the caller, so that deciding stays pure.
     pub unavailable: Vec<String>,
+    /// Models that this request may not use, whatever else there is.
+    pub barred: Vec<String>,
     /// The model whose prefix cache holds the conversation so far. Measured by the caller too.
     pub warm: Option<String>,
 }

@@ -29,6 +29,11 @@ impl BadRequest {
         BadRequest { param: Some(param.into()), message: message.into(), code: "invalid_value" }
     }
 
+    /// `param` is not there.
+    pub(crate) fn missing(param: &str, accepted: &str) -> Self {
+        BadRequest::new(param, format!("{param}: missing; expected {accepted}"))
+    }
+
     pub(crate) fn unreadable_row() -> Self {
         BadRequest {
             param: None,
@@ -49,7 +54,8 @@ impl BadRequest {
 
 impl<'a> Conversation<'a> {
     /// Reads an OpenAI chat-completions or an Anthropic messages body: messages, tools, answer format, thinking
-    /// fields and model. A system prompt beside the messages counts as the first of them.
+    /// fields and model. A system prompt beside the messages counts as the first of them; the `prompt` of a completions
+    /// body counts as one message of the user.
     ///
     /// # Errors
     /// The first field that is missing or has a value outside its documented set.
@@ -61,10 +67,11 @@ impl<'a> Conversation<'a> {
                 code: "invalid_value",
             });
         }
-        let messages = body
-            .get("messages")
-            .ok_or_else(|| BadRequest::new("messages", "messages: missing; expected an array of messages"))?;
-        let mut conversation = Conversation::from_messages(messages)?;
+        let mut conversation = match (body.get("messages"), body.get("prompt")) {
+            (Some(messages), _) => Conversation::from_messages(messages)?,
+            (None, Some(prompt)) => Conversation::from_prompt(prompt)?,
+            (None, None) => return Err(BadRequest::missing("messages", "an array of messages")),
+        };
         conversation.read_system(body.get("system"))?;
         conversation.read_model(body.get("model"), policy)?;
         conversation.read_request_fields(body)?;
@@ -88,6 +95,16 @@ impl<'a> Conversation<'a> {
             Some("json_object" | "json_schema")
         );
         Ok(())
+    }
+
+    /// A text, or the first of several; token ids hold no words to judge.
+    fn from_prompt(prompt: &'a Value) -> Result<Self, BadRequest> {
+        let text = match prompt {
+            Value::String(text) => text.as_str(),
+            Value::Array(several) => several.first().and_then(Value::as_str).unwrap_or(""),
+            other => return Err(BadRequest::value("prompt", other, "a string or an array")),
+        };
+        Ok(Conversation::of_prompt(text))
     }
 
     /// Reads an array of OpenAI messages.
@@ -153,6 +170,14 @@ impl<'a> Conversation<'a> {
     }
 }
 
+/// Whether a client may name this as its model.
+pub(crate) fn is_known(name: &str, policy: &Policy) -> bool {
+    let alias = name.strip_prefix("auto:").unwrap_or(name);
+    matches!(name, "" | "auto" | "auto:think" | "auto:fast")
+        || policy.presets.contains_key(alias)
+        || policy.models.iter().any(|model| model.name == name)
+}
+
 /// The answer to a model name nobody configured.
 pub(crate) fn unknown_model(name: &str, policy: &Policy) -> BadRequest {
     let mut known: Vec<&str> = vec!["auto", "auto:think", "auto:fast"];
@@ -202,6 +227,7 @@ fn read_message(index: usize, value: &Value) -> Result<(Message<'_>, usize), Bad
     message.thought |= filled("reasoning_content")
         || filled("reasoning")
         || filled("reasoning_details")
+        || filled("thinking_blocks")
         || (role == Role::Assistant && message.text.contains("</think>"));
     Ok((message, images))
 }

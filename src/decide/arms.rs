@@ -162,9 +162,8 @@ fn fitting_models<'p>(
         return vec![model];
     }
     let mut refused = Vec::new();
-    let fitting: Vec<&ModelProfile> = policy
-        .models
-        .iter()
+    let allowed = || policy.models.iter().filter(|model| !conversation.barred.contains(&model.name));
+    let fitting: Vec<&ModelProfile> = allowed()
         .filter(|model| match misfit(model, conversation, tokens) {
             None => true,
             Some(reason) => {
@@ -176,7 +175,7 @@ fn fitting_models<'p>(
     notes.extend(refused);
     if fitting.is_empty() && !policy.models.is_empty() {
         notes.push("no model fits: choosing among all".to_owned());
-        return policy.models.iter().collect();
+        return allowed().collect();
     }
     fitting
 }

@@ -73,8 +73,15 @@ impl Normalised {
         let mut at = 0;
         while let Some(c) = part[at..].chars().next() {
             self.note_shift(base + at);
+            if c == ' ' {
+                let spaces = spaces(&part[at..]);
+                self.push_gap(&part[at..at + spaces]);
+                at += spaces;
+                continue;
+            }
             let plain = plain_run(&part[at..]);
             if plain > 0 {
+                let plain = before_gap(&part[at..at + plain]);
                 let start = self.text.len();
                 self.text.push_str(&part[at..at + plain]);
                 self.text[start..].make_ascii_lowercase();
@@ -86,6 +93,15 @@ impl Normalised {
                 '\u{4e00}'..='\u{9fff}' => self.text.push(simplified(c)),
                 _ if c.is_ascii() => self.push_ascii(c, rest),
                 _ if shows_nothing(c) => {}
+                '\u{a0}'
+                | '\u{1680}'
+                | '\u{2000}'..='\u{200a}'
+                | '\u{202f}'
+                | '\u{205f}'
+                | '\u{2800}'
+                | '\u{3000}' => {
+                    self.push_gap(" ");
+                }
                 '’' if self.is_apostrophe(rest) => self.text.push('\''),
                 _ => match latin_twin(c).filter(|_| word.is_mixed_at(part, at)) {
                     Some(twin) => self.text.push(twin),
@@ -95,6 +111,15 @@ impl Normalised {
             at += c.len_utf8();
         }
         self.note_shift(range.end);
+    }
+
+    /// Within a line one space is as good as many; at its start they are an indent.
+    fn push_gap(&mut self, spaces: &str) {
+        match self.text.bytes().last() {
+            None | Some(b'\n') => self.text.push_str(spaces),
+            Some(b' ') => {}
+            Some(_) => self.text.push(' '),
+        }
     }
 
     fn push_ascii(&mut self, c: char, rest: &str) {
@@ -171,6 +196,23 @@ fn plain_run(text: &str) -> usize {
     }
     let is_simplified = |c: &char| matches!(c, '\u{4e00}'..='\u{9fff}') && !is_traditional(*c);
     text.chars().take_while(is_simplified).map(char::len_utf8).sum()
+}
+
+/// Bytes of a plain run, which starts with no space, up to where spaces stand in a row within a line.
+fn before_gap(run: &str) -> usize {
+    let mut from = 0;
+    while let Some(found) = memchr::memmem::find(&run.as_bytes()[from..], b"  ") {
+        let at = from + found;
+        if run.as_bytes()[at - 1] != b'\n' {
+            return at;
+        }
+        from = at + spaces(&run[at..]);
+    }
+    run.len()
+}
+
+fn spaces(text: &str) -> usize {
+    text.bytes().take_while(|byte| *byte == b' ').count()
 }
 
 fn next_shown(rest: &str) -> Option<char> {
@@ -257,6 +299,14 @@ mod tests {
         assert_eq!(folded("ＡＢｃ１２，？："), "abc12,?:");
         assert_eq!(folded("請證明這個問題"), "请证明这个问题");
         assert_eq!(folded("𝑥² + ½ ①"), "x² + ½ ①");
+    }
+
+    #[test]
+    fn spaces_within_a_line_are_one() {
+        assert_eq!(folded("How  many   apples \u{a0} are\u{3000} left "), "how many apples are left ");
+        assert_eq!(folded("a\u{200b}  b  \n"), "a b \n");
+        assert_eq!(folded("def f():\n    return  1"), "def f():\n    return 1");
+        assert_eq!(folded("    x = 1"), "    x = 1");
     }
 
     #[test]

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 use thinkgate::backends::dialect::{Auth, outgoing};
 use thinkgate::backends::{Applied, Asked, Lossy};
 use thinkgate::config::{Dialect, Upstream, Wire};
-use thinkgate::conversation::Mode;
+use thinkgate::conversation::{Asks, Conversation, Mode, Origin, Wish};
 use thinkgate::policy::ThinkingAbility;
 
 use crate::support::{Intent, call, upstream};
@@ -224,8 +224,10 @@ fn a_client_s_own_terms_are_told_apart() {
             classifier: None,
             policy: thinkgate::config::Config::default().policy(),
         };
-        let conversation =
-            thinkgate::conversation::Conversation::from_body(&request, &snapshot.policy).expect("valid");
+        let mut conversation = Conversation::from_body(&request, &snapshot.policy).expect("valid");
+        // A wish about the model says nothing of the depth, whatever its rank.
+        let model = Asks::Model("pico-dense".into());
+        conversation.wishes.insert(0, Wish::outside_text(Origin::Header, "x-thinkgate-model", model));
         let decision = thinkgate::decide::decide(&conversation, &snapshot);
         assert!(by.is_empty() || decision.wishes.iter().any(|wish| wish.by == by), "{by}");
         Asked::of(&decision, &body)

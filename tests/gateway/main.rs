@@ -12,6 +12,8 @@ mod calibrate;
 mod cancel;
 /// The command line: what is printed, and with which exit code a command ends.
 mod cli;
+/// A plain text, continued.
+mod completions;
 /// What an operator wrote and got wrong.
 mod config;
 /// How upstreams are told to think, and how the client learns what became of it.
@@ -28,12 +30,20 @@ mod hub;
 mod lifecycle;
 /// What a peer can hold, and for how long.
 mod limits;
+/// Anthropic's API, end to end.
+mod messages;
+/// What a client may name, in either form.
+mod models;
 /// Models, decisions, health and metrics.
 mod observe;
+/// What a key may ask for, and what the gateway's headers ask.
+mod policy;
 /// What upstreams make of the switch, as the command line finds out.
 mod probe;
 /// What changes on disk takes over while requests are answered.
 mod reload;
+/// OpenAI's responses, end to end.
+mod responses;
 /// Which model answers, and in which mode.
 mod routing;
 /// Streams: order, reasoning, endings.

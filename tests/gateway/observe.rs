@@ -3,27 +3,6 @@ use serde_json::{Value, json};
 use crate::support::{Gateway, MockUpstream, ask, header, json_of, whole};
 
 #[tokio::test]
-async fn models_are_listed_with_what_matters_for_choosing() {
-    let gateway = Gateway::start("").await;
-    let list = json_of(gateway.get("/v1/models").send().await.expect("a response")).await;
-    let data = list["data"].as_array().expect("a list");
-    let ids: Vec<&str> = data.iter().filter_map(|model| model["id"].as_str()).collect();
-    assert_eq!(ids, ["auto", "auto:think", "auto:fast", "pico-dense", "pico-moe"]);
-    for model in data {
-        assert_eq!(model["object"], "model");
-        assert!(model["created"].is_u64() && model["owned_by"].is_string());
-    }
-    let one = json_of(gateway.get("/v1/models/pico-moe").send().await.expect("a response")).await;
-    assert_eq!(one["architecture"], "moe");
-    assert_eq!(one["thinking"], "hybrid");
-    assert_eq!(one["shape"]["experts"], 8);
-    assert!(one["active_params"].as_u64() < one["total_params"].as_u64());
-    let none = gateway.get("/v1/models/gpt-9").send().await.expect("a response");
-    assert_eq!(none.status(), 404);
-    assert_eq!(json_of(none).await["error"]["code"], "model_not_found");
-}
-
-#[tokio::test]
 async fn deciding_calls_nothing() {
     let upstream = MockUpstream::start([whole(json!({"content": "x"}))]).await;
     let gateway = Gateway::before(&upstream).await;

@@ -27,6 +27,15 @@ impl Builtin {
     /// # Errors
     /// The request asks for something the engine does not do, or there is no room.
     pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
+        if call.is_completion() {
+            return Err(BackendError::Refused {
+                param: "prompt".into(),
+                message: "prompt: the built-in engine continues no plain text; send messages to /v1/chat/completions, or \
+                          name an upstream model"
+                    .into(),
+                code: "unsupported_parameter",
+            });
+        }
         let request = request_of(call, self.engine.info())?;
         let held_by = match request.answer_format {
             engine::AnswerFormat::ToolCall(_) => "tools",
@@ -43,6 +52,19 @@ impl Builtin {
             return Ok(Answer::Steps(steps_of(generation, watch)));
         }
         collect(generation, watch).await.map(|whole| Answer::Whole(Box::new(whole)))
+    }
+
+    /// Tokens of the prompt that the call would be rendered to.
+    ///
+    /// # Errors
+    /// The request asks for something the engine does not do.
+    pub async fn count_tokens(&self, call: &Call) -> Result<usize, BackendError> {
+        let chat = request_of(call, self.engine.info())?.chat;
+        let engine = self.engine.clone();
+        let counted = tokio::task::spawn_blocking(move || engine.count_tokens(&chat)).await;
+        counted
+            .map_err(|error| BackendError::Engine(error.to_string()))?
+            .map_err(|error| self.explain(error.into(), "response_format"))
     }
 
     /// `held_by` is the field that the answer's format comes from.

@@ -23,6 +23,14 @@ pub enum Auth {
 }
 
 impl Endpoint {
+    /// Where a text is continued.
+    #[must_use]
+    pub fn of_completion(upstream: &Upstream) -> Endpoint {
+        let base = upstream.url.as_str().trim_end_matches('/');
+        let url = format!("{base}/completions{}", query(upstream, false));
+        Endpoint { url, auth: auth(upstream), headers: headers(upstream.wire) }
+    }
+
     /// Of this model over there; some wires say in the address whether the answer is a stream.
     #[must_use]
     pub fn of(upstream: &Upstream, model_id: &str, stream: bool) -> Endpoint {

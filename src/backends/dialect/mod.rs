@@ -5,6 +5,7 @@
 
 mod anthropic;
 mod bedrock;
+mod completion;
 mod effort;
 mod endpoint;
 mod fireworks;
@@ -25,6 +26,7 @@ mod words;
 
 use serde_json::{Map, Value, json};
 
+pub use self::completion::completion;
 pub use self::endpoint::{Auth, Endpoint};
 use self::plan::{Plan, Say};
 use super::Call;

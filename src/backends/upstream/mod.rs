@@ -79,11 +79,15 @@ impl Upstream {
     /// # Errors
     /// Whatever happened before the first step.
     pub async fn ask(&self, call: &Call) -> Result<Answer, BackendError> {
-        let outgoing = dialect::outgoing(call, &self.config);
+        let outgoing = match call.is_completion() {
+            true => dialect::completion(call, &self.config)?,
+            false => dialect::outgoing(call, &self.config),
+        };
         wire::refuse(outgoing.wire, &call.body)?;
         let permit = self.enter().await?;
         let deadline = Instant::now() + self.config.timeouts.total;
-        let inline = self.habit.expects(&self.config, &outgoing);
+        // A text that is continued is nobody's answer, so nothing is taken out of it.
+        let inline = self.habit.expects(&self.config, &outgoing).filter(|_| !call.is_completion());
         let (wire, stream) = (outgoing.wire, call.stream || outgoing.force_stream);
         let response = self.send_mended(outgoing, stream).await?;
         let outlet = Outlet::new(inline);

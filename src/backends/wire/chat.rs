@@ -34,7 +34,9 @@ pub(super) fn event(data: &str, outlet: &mut Outlet) -> Result<bool, BackendErro
 
 fn read_choice(mut fields: Map<String, Value>, outlet: &mut Outlet) {
     let index = fields.shift_remove("index").and_then(|index| index.as_u64()).unwrap_or(0);
-    let delta = fields.shift_remove("delta");
+    // Completions have their text where chats have a delta.
+    let text = fields.shift_remove("text").map(|text| serde_json::json!({"content": text}));
+    let delta = fields.shift_remove("delta").or(text);
     let reason = fields.shift_remove("finish_reason").filter(|reason| !reason.is_null());
     let beside = without_blanks(fields);
     if let Some(Value::Object(delta)) = delta {

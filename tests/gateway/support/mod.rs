@@ -77,6 +77,11 @@ impl Gateway {
         Gateway::start(&upstream.model("up")).await
     }
 
+    /// The same, in front of a server of which nothing is known: what is sent back to it, it gets back.
+    pub(crate) async fn before_unknown(upstream: &MockUpstream) -> Gateway {
+        Gateway::start(&upstream.model("up").replace("vllm", "generic")).await
+    }
+
     pub(crate) fn request(&self, method: &str, path: &str) -> reqwest::RequestBuilder {
         let method = method.parse().expect("a method");
         self.client.request(method, format!("http://{}{path}", self.address)).timeout(PATIENCE)
@@ -135,6 +140,55 @@ pub(crate) async fn json_of(response: reqwest::Response) -> Value {
 pub(crate) fn header<'r>(response: &'r reqwest::Response, name: &str) -> &'r str {
     let value = response.headers().get(name).unwrap_or_else(|| panic!("no header {name}"));
     value.to_str().expect("ASCII")
+}
+
+/// The events of a stream whose events have names, read to its end.
+pub(crate) struct Named {
+    pub(crate) events: Vec<Value>,
+    pub(crate) pings: usize,
+}
+
+impl Named {
+    pub(crate) async fn of(response: reqwest::Response) -> Named {
+        assert_eq!(header(&response, "content-type"), "text/event-stream");
+        let text = response.text().await.expect("a well-formed end");
+        let mut named = Named { events: Vec::new(), pings: 0 };
+        for event in text.split_terminator("\n\n") {
+            let Some((name, data)) = event.split_once("\ndata: ") else {
+                assert_eq!(event, ": ping");
+                named.pings += 1;
+                continue;
+            };
+            let event: Value = serde_json::from_str(data).expect("JSON");
+            assert_eq!(name.strip_prefix("event: "), event["type"].as_str(), "{data}");
+            match event["type"] == "ping" {
+                true => named.pings += 1,
+                false => named.events.push(event),
+            }
+        }
+        named
+    }
+
+    /// The types of the events, in order; one that comes again and again is named once.
+    pub(crate) fn order(&self) -> Vec<&str> {
+        let mut types: Vec<&str> = self.events.iter().filter_map(|event| event["type"].as_str()).collect();
+        types.dedup();
+        types
+    }
+
+    /// The first event of this type.
+    pub(crate) fn first(&self, kind: &str) -> &Value {
+        self.events.iter().find(|event| event["type"] == kind).unwrap_or_else(|| panic!("no {kind}"))
+    }
+
+    pub(crate) fn last(&self) -> &Value {
+        self.events.last().expect("an event")
+    }
+
+    /// The texts at `pointer`, joined.
+    pub(crate) fn joined(&self, pointer: &str) -> String {
+        self.events.iter().filter_map(|event| event.pointer(pointer)?.as_str()).collect()
+    }
 }
 
 /// The events of a stream, read to its end.
