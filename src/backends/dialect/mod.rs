@@ -32,7 +32,7 @@ pub use self::endpoint::{Auth, Endpoint};
 use self::plan::{Plan, Say};
 use super::Call;
 use super::applied::{Applied, Lossy};
-use super::capability::{self, Capability, History, Spelling};
+use super::capability::{self, Capability, History, Spelling, UnknownFields};
 use super::wire::{self, history};
 use crate::config::{Dialect, Upstream, Wire};
 use crate::conversation::Mode;
@@ -205,6 +205,10 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     }
     if !plan.capability.developer_role {
         restate::developers(body);
+    }
+    // Wires of their own translate the marks or have no place for them.
+    if plan.capability.unknown_fields == UnknownFields::Refused && plan.upstream.wire == Wire::Chat {
+        restate::without_cache_marks(body);
     }
     if plan.applied.lossy.contains(&Lossy::SchemaInText) {
         restate::schema_in_text(body);

@@ -10,6 +10,23 @@ pub(super) fn developers(body: &mut Map<String, Value>) {
     }
 }
 
+/// Anthropic's marks of what to cache, which cost the request where unknown fields do. They are hints and change no answer.
+pub(super) fn without_cache_marks(body: &mut Map<String, Value>) {
+    for list in ["messages", "tools"] {
+        for item in body.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten() {
+            let parts = item.get_mut("content").and_then(Value::as_array_mut).into_iter().flatten();
+            parts.for_each(unmark);
+            unmark(item);
+        }
+    }
+}
+
+fn unmark(value: &mut Value) {
+    if let Some(fields) = value.as_object_mut() {
+        fields.shift_remove("cache_control");
+    }
+}
+
 /// The schema that the answer must fit, where the client gives one.
 pub(super) fn schema_of(body: &Map<String, Value>) -> Option<&Value> {
     let format = body.get("response_format")?;
@@ -50,6 +67,19 @@ mod tests {
         let said = body["messages"][1]["content"].as_str().expect("text");
         assert!(said.contains("JSON") && said.ends_with(r#"{"type":"object"}"#), "{said}");
         assert_eq!(body["messages"][2]["role"], "user");
+    }
+
+    #[test]
+    fn marks_of_what_to_cache_are_left_out() {
+        let mark = json!({"type": "ephemeral"});
+        let mut body = object(json!({
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi", "cache_control": mark}]}],
+            "tools": [{"type": "function", "function": {"name": "f"}, "cache_control": mark}]}));
+        without_cache_marks(&mut body);
+        let expected = json!({
+            "messages": [{"role": "user", "content": [{"type": "text", "text": "Hi"}]}],
+            "tools": [{"type": "function", "function": {"name": "f"}}]});
+        assert_eq!(Value::from(body), expected);
     }
 
     #[test]
