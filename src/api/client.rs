@@ -133,6 +133,11 @@ pub(super) trait Form: Send + Sync {
         false
     }
 
+    /// Kinds of tools that only a vendor's own servers run, which were left out.
+    fn left_out(&self) -> &[String] {
+        &[]
+    }
+
     /// The answer in one piece.
     fn whole(self: Box<Self>, head: Head, whole: Whole) -> Value;
 

@@ -136,6 +136,11 @@ pub(super) fn decide_request(
     let named = |asks: &Asks| matches!(asks, Asks::Model(_));
     let free = conversation.model.is_none() && !conversation.wishes.iter().any(|wish| named(&wish.asks));
     let mut decision = timed(&conversation, snapshot);
+    if let kinds @ [_, ..] = asked.form.left_out() {
+        decision
+            .notes
+            .push(format!("left out tools that run on a vendor's servers only: {}", kinds.join(", ")));
+    }
     if asked.is_completion() {
         let note =
             "mode not applied: a plain text is continued as it stands, and no switch reaches its thinking";

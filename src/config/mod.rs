@@ -98,10 +98,10 @@ impl ReasoningField {
 /// What becomes of tools that only a vendor's own servers can run, such as a web search.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum HostedTools {
-    /// The request is refused, because its answer would look right and lack what the tool was for.
-    #[default]
+    /// The request is refused: its answer may look right and lack what the tool was for.
     Refuse,
-    /// They are left out, for clients that offer them whether they matter or not.
+    /// They are left out, and the decision notes which: agents offer them with every request, whether it matters or not.
+    #[default]
     Drop,
 }
 

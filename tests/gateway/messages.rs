@@ -310,7 +310,8 @@ async fn why_an_answer_ended_is_told_in_the_apis_own_words() {
 #[tokio::test]
 async fn errors_have_the_apis_own_form() {
     let upstream = MockUpstream::start([Reply::Status(429, vec![("retry-after", "7")], "{}".into())]).await;
-    let gateway = Gateway::before(&upstream).await;
+    let strict = "[server]\nhosted_tools = \"refuse\"\n".to_owned() + &upstream.model("up");
+    let gateway = Gateway::start(&strict).await;
     let mut unknown = question();
     unknown["model"] = "claude-opus-9".into();
     let mut hosted = question();

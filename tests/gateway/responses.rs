@@ -359,7 +359,8 @@ async fn log_probabilities_come_with_the_text() {
 #[tokio::test]
 async fn errors_have_the_apis_own_form() {
     let upstream = MockUpstream::start([Reply::Status(429, vec![("retry-after", "7")], "{}".into())]).await;
-    let gateway = Gateway::before(&upstream).await;
+    let strict = "[server]\nhosted_tools = \"refuse\"\n".to_owned() + &upstream.model("up");
+    let gateway = Gateway::start(&strict).await;
     let mut remembered = question();
     remembered["previous_response_id"] = "resp_1".into();
     let mut hosted = question();
@@ -384,14 +385,21 @@ async fn errors_have_the_apis_own_form() {
 }
 
 #[tokio::test]
-async fn hosted_tools_may_be_left_out_by_configuration() {
+async fn hosted_tools_are_left_out_or_refused_by_configuration() {
     let upstream = MockUpstream::start([whole(json!({"role": "assistant", "content": "x"}))]).await;
-    let gateway =
-        Gateway::start(&("[server]\nhosted_tools = \"drop\"\n".to_owned() + &upstream.model("up"))).await;
+    let gateway = Gateway::before(&upstream).await;
     let mut body = question();
     body["tools"] = json!([{"type": "web_search"}, {"type": "function", "name": "f"}]);
     assert_eq!(sent(&gateway, &body).await.status(), 200);
     assert_eq!(upstream.bodies()[0]["tools"].as_array().map(Vec::len), Some(1));
+    let decision = json_of(gateway.post("/v1/decision", &body).send().await.expect("an answer")).await;
+    assert!(decision["notes"].to_string().contains("web_search"), "{}", decision["notes"]);
+
+    let strict =
+        Gateway::start(&("[server]\nhosted_tools = \"refuse\"\n".to_owned() + &upstream.model("up"))).await;
+    let refused = sent(&strict, &body).await;
+    assert_eq!(refused.status(), 400);
+    assert_eq!(json_of(refused).await["error"]["param"], "tools[0].type");
 }
 
 #[tokio::test]

@@ -18,9 +18,15 @@ struct Messages {
     /// Thinking is to be signed for, not shown.
     omits_thinking: bool,
     stop_sequences: Vec<String>,
+    /// Kinds of tools that only Anthropic's servers run.
+    left_out: Vec<String>,
 }
 
 impl Form for Messages {
+    fn left_out(&self) -> &[String] {
+        &self.left_out
+    }
+
     fn hides_reasoning(&self) -> bool {
         self.omits_thinking
     }

@@ -44,11 +44,12 @@ pub(in super::super) fn read(body: Value, hosted: HostedTools) -> Result<(Value,
     check_sampling(&fields)?;
     check(&fields, "stop_sequences", is_texts, "an array of strings")?;
     refuse_servers(&fields, hosted)?;
-    let form = Messages {
+    let mut form = Messages {
         omits_thinking: fields.get("include_reasoning") == Some(&Value::Bool(false))
             || fields.get("thinking").and_then(|thinking| thinking.get("display")?.as_str())
                 == Some("omitted"),
         stop_sequences: texts(fields.get("stop_sequences")),
+        left_out: Vec::new(),
     };
     let mut chat = Map::new();
     for field in SHARED.iter().chain(EXTENSIONS) {
@@ -65,7 +66,7 @@ pub(in super::super) fn read(body: Value, hosted: HostedTools) -> Result<(Value,
     if let Some(user) = user.filter(|user| user.len() <= LONGEST_USER) {
         chat.insert("user".into(), user.into());
     }
-    read_tools(&mut fields, &mut chat, hosted)?;
+    form.left_out = read_tools(&mut fields, &mut chat, hosted)?;
     read_output(&mut fields, &mut chat);
     Ok((chat.into(), Box::new(form)))
 }
@@ -105,36 +106,38 @@ fn unsupported(param: &str, what: &str) -> BadRequest {
     }
 }
 
-/// Tools whose client runs them become functions.
+/// Tools whose client runs them become functions. Returns the kinds of those left out.
 fn read_tools(
     fields: &mut Map<String, Value>,
     chat: &mut Map<String, Value>,
     hosted: HostedTools,
-) -> Result<(), BadRequest> {
+) -> Result<Vec<String>, BadRequest> {
     let tools = match fields.shift_remove("tools") {
-        None | Some(Value::Null) => return Ok(()),
+        None | Some(Value::Null) => return Ok(Vec::new()),
         Some(Value::Array(tools)) => tools,
         Some(other) => return Err(BadRequest::value("tools", &other, "an array of tools")),
     };
     let mut functions = Vec::new();
+    let mut left_out = Vec::new();
     for (index, tool) in tools.into_iter().enumerate() {
         match tool.get("type").and_then(Value::as_str) {
             None | Some("custom") => functions.push(function(index, tool)?),
-            Some(_) if hosted == HostedTools::Drop => {}
+            Some(kind) if hosted == HostedTools::Drop => left_out.push(kind.to_owned()),
             Some(kind) => {
                 let what = format!(
                     "{kind:?} is a tool of Anthropic's own models; send a tool with input_schema, or let the operator \
-                     set hosted_tools = \"drop\""
+                     leave hosted_tools = \"drop\""
                 );
                 return Err(unsupported(&format!("tools[{index}].type"), &what));
             }
         }
     }
     if functions.is_empty() {
-        return Ok(());
+        return Ok(left_out);
     }
     chat.insert("tools".into(), functions.into());
-    read_choice(fields.shift_remove("tool_choice"), chat)
+    read_choice(fields.shift_remove("tool_choice"), chat)?;
+    Ok(left_out)
 }
 
 fn function(index: usize, tool: Value) -> Result<Value, BadRequest> {
@@ -267,7 +270,8 @@ mod tests {
         }
         let body = json!({"messages": [], "tools": [{"type": "web_search_20250305", "name": "web_search"}],
                           "tool_choice": {"type": "auto"}});
-        let (chat, _) = read(body, HostedTools::Drop).expect("left out");
+        let (chat, form) = read(body, HostedTools::Drop).expect("left out");
+        assert_eq!(form.left_out(), ["web_search_20250305"]);
         assert_eq!(chat, json!({"messages": []}), "a choice among no tools is no field either");
     }
 }

@@ -25,6 +25,10 @@ struct Responses {
 }
 
 impl Form for Responses {
+    fn left_out(&self) -> &[String] {
+        &self.tools.left_out
+    }
+
     fn hides_reasoning(&self) -> bool {
         self.hides_reasoning
     }

@@ -10,6 +10,8 @@ use crate::conversation::BadRequest;
 #[derive(Debug, Default)]
 pub(super) struct ToolNames {
     known: Vec<ToolName>,
+    /// Kinds of tools that only OpenAI's servers run.
+    pub(super) left_out: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,12 +74,15 @@ impl Reader {
                 }
                 Ok(())
             }
-            Some(_) if self.hosted == HostedTools::Drop => Ok(()),
+            Some(kind) if self.hosted == HostedTools::Drop => {
+                self.names.left_out.push(kind.to_owned());
+                Ok(())
+            }
             Some(kind) => Err(BadRequest {
                 param: Some(format!("{at}.type")),
                 message: format!(
                     "{at}.type: {kind:?} runs on OpenAI's servers only; leave it out (Codex: web_search = \"disabled\"), send a \
-                     function, or let the operator set hosted_tools = \"drop\""
+                     function, or let the operator leave hosted_tools = \"drop\""
                 ),
                 code: "unsupported_parameter",
             }),
@@ -232,7 +237,9 @@ mod tests {
         let refused = read_tools(Some(hosted.clone()), HostedTools::Refuse).expect_err("refused");
         assert_eq!(refused.param.as_deref(), Some("tools[0].type"));
         assert!(refused.message.contains("web_search"));
-        assert!(read_tools(Some(hosted), HostedTools::Drop).expect("left out").0.is_empty());
+        let (functions, names) = read_tools(Some(hosted), HostedTools::Drop).expect("left out");
+        assert!(functions.is_empty());
+        assert_eq!(names.left_out, ["web_search"]);
     }
 
     #[test]
