@@ -174,3 +174,30 @@ pub(super) fn named(event: &Value) -> Bytes {
     let name = event.get("type").and_then(Value::as_str).unwrap_or("message");
     Bytes::from(format!("event: {name}\ndata: {event}\n\n"))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_body_is_told_by_its_fields() {
+        let said = json!([{"role": "user", "content": "hi"}]);
+        let called = json!([{"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t"}]}]);
+        for (body, api) in [
+            (json!({"messages": said}), Api::Chat),
+            (json!({"messages": said, "system": "Be brief."}), Api::Messages),
+            (json!({"messages": said, "tools": [{"name": "f", "input_schema": {}}]}), Api::Messages),
+            (json!({"messages": called}), Api::Messages),
+            (json!({"input": "hi"}), Api::Responses),
+            (json!({"prompt": "hi"}), Api::Completions),
+            (json!({}), Api::Chat),
+        ] {
+            assert_eq!(Api::of_body(&body, &HeaderMap::new()), api, "{body}");
+        }
+        let mut headers = HeaderMap::new();
+        headers.insert(VERSION, "2023-06-01".parse().expect("a value"));
+        assert_eq!(Api::of_body(&json!({"messages": said}), &headers), Api::Messages);
+    }
+}

@@ -243,7 +243,7 @@ fn of_backend(error: &BackendError) -> (StatusCode, &'static str) {
         BackendError::Status { status, .. } if (400..500).contains(status) => {
             (StatusCode::from_u16(*status).unwrap_or(StatusCode::BAD_GATEWAY), "invalid_request_error")
         }
-        BackendError::Status { status: 503, .. } => {
+        BackendError::Status { status: 503 | 529, .. } => {
             (StatusCode::SERVICE_UNAVAILABLE, "service_unavailable_error")
         }
         BackendError::Status { status: 504, .. } => (StatusCode::GATEWAY_TIMEOUT, "upstream_timeout"),

@@ -15,6 +15,7 @@ mod relay;
 mod request;
 mod responses;
 mod rights;
+mod seal;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;

@@ -78,6 +78,8 @@ pub enum Lossy {
     OnForJson,
     /// A tool call cannot be forced on this model.
     ToolChoiceDropped,
+    /// The backend cannot hold an answer to a schema, which stands in the text instead.
+    SchemaInText,
 }
 
 impl Lossy {
@@ -109,6 +111,7 @@ impl Lossy {
             Lossy::OffForRoom => "the cap on tokens leaves no room for the least thinking",
             Lossy::OnForJson => "the backend thinks before an answer in JSON",
             Lossy::ToolChoiceDropped => "the model's tool calls cannot be forced",
+            Lossy::SchemaInText => "the backend holds answers to no schema, so it stands in the text",
         }
     }
 }
@@ -142,6 +145,7 @@ impl fmt::Display for Lossy {
             Lossy::OffForRoom => "off_for_room",
             Lossy::OnForJson => "on_for_json",
             Lossy::ToolChoiceDropped => "tool_choice_dropped",
+            Lossy::SchemaInText => "schema_in_text",
         };
         out.write_str(code)
     }

@@ -258,7 +258,7 @@ impl BackendError {
     pub fn blame(&self) -> Blame {
         match self {
             BackendError::Refused { .. } => Blame::Caller,
-            BackendError::Busy(_) | BackendError::Status { status: 429, .. } => Blame::Load,
+            BackendError::Busy(_) | BackendError::Status { status: 429 | 529, .. } => Blame::Load,
             BackendError::Status { status, .. } if (400..500).contains(status) && !is_ours(*status) => {
                 Blame::Caller
             }
@@ -271,7 +271,9 @@ impl BackendError {
     pub fn may_retry(&self) -> bool {
         matches!(
             self,
-            BackendError::Connect(_) | BackendError::Busy(_) | BackendError::Status { status: 429 | 503, .. }
+            BackendError::Connect(_)
+                | BackendError::Busy(_)
+                | BackendError::Status { status: 429 | 503 | 529, .. }
         )
     }
 

@@ -12,10 +12,14 @@ mod calibrate;
 mod cancel;
 /// The command line: what is printed, and with which exit code a command ends.
 mod cli;
+/// Requests as shipped client programs send them.
+mod clients;
 /// A plain text, continued.
 mod completions;
 /// What an operator wrote and got wrong.
 mod config;
+/// What a prompt takes, asked beforehand.
+mod counting;
 /// How upstreams are told to think, and how the client learns what became of it.
 mod dialects;
 /// The embedded models, end to end.

@@ -389,36 +389,6 @@ async fn keys_are_taken_from_either_header() {
 }
 
 #[tokio::test]
-async fn tokens_are_counted_by_the_models_own_tokenizer_where_it_is_at_hand() {
-    let gateway = Gateway::start("").await;
-    let mut body = question();
-    body["model"] = "pico-dense".into();
-    body["thinking"] = json!({"type": "disabled"});
-    let response = gateway.post("/v1/messages/count_tokens", &body).send().await.expect("a response");
-    assert_eq!(header(&response, "x-thinkgate-tokens"), "exact");
-    let counted = json_of(response).await["input_tokens"].clone();
-    body["max_tokens"] = 1.into();
-    let answer = json_of(sent(&gateway, &body).await).await;
-    let usage = &answer["usage"];
-    let read = usage["input_tokens"].as_u64().expect("a count")
-        + usage["cache_read_input_tokens"].as_u64().unwrap_or(0);
-    assert_eq!(counted, read, "{answer}");
-}
-
-#[tokio::test]
-async fn tokens_of_other_models_are_estimated_without_asking_them() {
-    let upstream = MockUpstream::start([whole(json!({"content": "x"}))]).await;
-    let gateway = Gateway::before(&upstream).await;
-    let response = gateway.post("/v1/messages/count_tokens", &question()).send().await.expect("a response");
-    assert_eq!(header(&response, "x-thinkgate-tokens"), "estimated");
-    assert!(json_of(response).await["input_tokens"].as_u64().is_some_and(|tokens| (5..30).contains(&tokens)));
-    assert!(upstream.bodies().is_empty());
-    let refused = gateway.post("/v1/messages/count_tokens", &json!({})).send().await.expect("a response");
-    assert_eq!(refused.status(), 400);
-    assert_eq!(json_of(refused).await["type"], "error");
-}
-
-#[tokio::test]
 async fn the_embedded_models_answer() {
     let gateway = Gateway::start("").await;
     for model in ["pico-dense", "pico-moe"] {
@@ -438,74 +408,40 @@ async fn the_embedded_models_answer() {
     }
 }
 
-/// A request as Claude Code sends it, with everything that makes its requests unlike others.
-fn claude_code() -> Value {
-    let text = include_str!("clients/claude-code.json");
-    serde_json::from_str(text).expect("JSON")
-}
-
 #[tokio::test]
-async fn claude_codes_request_passes_unharmed() {
-    let upstream = MockUpstream::start([Reply::events(&[
-        chunk(json!({"reasoning": "Look first."})),
-        chunk(json!({"content": "Reading it."})),
-        chunk(json!({"tool_calls": [{"index": 0, "id": "c9", "type": "function",
-                                     "function": {"name": "Read", "arguments": "{\"file_path\":\"/a\"}"}}]})),
+async fn what_a_backend_wants_back_makes_the_round() {
+    let details = |piece: &str, signature: Value| json!([{"type": "reasoning.text", "text": piece, "signature": signature, "format": "anthropic-claude-v1", "index": 0}]);
+    let secret = json!([{"type": "reasoning.encrypted", "data": "b3BhcXVl", "id": "r", "index": 1}]);
+    let reply = Reply::events(&[
+        chunk(json!({"reasoning": "Let ", "reasoning_details": details("Let ", Value::Null)})),
+        chunk(json!({"reasoning": "me.", "reasoning_details": details("me.", json!("c2ln"))})),
+        chunk(json!({"reasoning_details": secret})),
+        chunk(json!({"tool_calls": [{"index": 0, "id": "c1", "type": "function",
+            "function": {"name": "ls", "arguments": "{}"},
+            "extra_content": {"google": {"thought_signature": "R2Vt"}}}]})),
         finish("tool_calls"),
-        usage(),
-    ])])
-    .await;
+    ]);
+    let upstream = MockUpstream::start([reply]).await;
     let gateway = Gateway::before_unknown(&upstream).await;
-    let request =
-        gateway.post("/v1/messages?beta=true", &claude_code()).header("anthropic-version", "2023-06-01");
-    let request = request
-        .header("anthropic-beta", "claude-code-20250219,interleaved-thinking-2025-05-14,effort-2025-11-24")
-        .header("x-app", "cli")
-        .header("x-stainless-lang", "js");
-    let response = request.send().await.expect("a response");
-    assert_eq!(response.status(), 200);
-    let named = Named::of(response).await;
-    let kinds: Vec<&str> =
-        named.events.iter().filter_map(|event| event.pointer("/content_block/type")?.as_str()).collect();
-    assert_eq!(kinds, ["thinking", "text", "tool_use"]);
-    let seen = &upstream.bodies()[0];
-    let messages = seen["messages"].as_array().expect("a list");
-    assert_eq!(messages[0]["content"][0]["cache_control"], json!({"type": "ephemeral"}));
-    let answer = messages.iter().find(|message| message["role"] == "assistant").expect("an earlier answer");
-    assert_eq!(answer["thinking_blocks"][0]["signature"], "ErUBCkYIBxgCIkA");
-    assert_eq!(seen["tools"].as_array().map(Vec::len), claude_code()["tools"].as_array().map(Vec::len));
-    assert!(seen.get("output_config").is_none() && seen.get("context_management").is_none());
-}
-
-#[tokio::test]
-async fn a_request_is_judged_alike_in_every_form() {
-    let upstream = MockUpstream::start([whole(json!({"content": "x"}))]).await;
-    let gateway = Gateway::before(&upstream).await;
-    let decided = async |body: Value| {
-        let response = gateway.post("/v1/decision", &body).send().await.expect("a response");
-        assert_eq!(response.status(), 200, "{body}");
-        json_of(response).await
-    };
-    let text = "已知x²+2x+1=0，求x的值";
-    let tools = json!([{"name": "ls", "input_schema": {"type": "object"}}]);
-    let chat = decided(
-        json!({"messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": text}]}),
-    )
-    .await;
-    for body in [
-        json!({"system": "Be brief.", "messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}),
-        json!({"instructions": "Be brief.", "input": text}),
-        json!({"input": [{"role": "system", "content": "Be brief."},
-                         {"role": "user", "content": [{"type": "input_text", "text": text}]}]}),
-    ] {
-        let other = decided(body.clone()).await;
-        for field in ["score", "thinking", "task", "ask"] {
-            assert_eq!(other[field], chat[field], "{field} of {body}");
-        }
-    }
-    let with_tools = decided(json!({"tools": tools, "messages": [{"role": "user", "content": text}]})).await;
-    assert_eq!(with_tools["thinking"]["mode"], "on");
-    assert_eq!(decided(json!({"prompt": text})).await["thinking"]["mode"], "on");
-    let claude_code = decided(claude_code()).await;
-    assert_eq!(claude_code["wishes"], json!([]), "adaptive thinking and an effort are no wish to think");
+    let mut body = with_tools(thinking(question()));
+    body["stream"] = true.into();
+    let named = Named::of(sent(&gateway, &body).await).await;
+    let started: Vec<&Value> = named.events.iter().filter_map(|event| event.get("content_block")).collect();
+    assert_eq!(started.len(), 3, "{started:?}");
+    let mut thought = started[0].clone();
+    thought["thinking"] = named.joined("/delta/thinking").into();
+    thought["signature"] = named.joined("/delta/signature").into();
+    assert_eq!(thought, json!({"type": "thinking", "thinking": "Let me.", "signature": "c2ln"}));
+    body["messages"] = json!([
+        {"role": "user", "content": "List."},
+        {"role": "assistant", "content": [thought, started[1], started[2]]},
+        {"role": "user", "content": [{"type": "tool_result", "tool_use_id": started[2]["id"], "content": "a"}]}]);
+    Named::of(sent(&gateway, &body).await).await;
+    let answer = &upstream.bodies()[1]["messages"][1];
+    let mut whole = details("Let me.", json!("c2ln"));
+    whole.as_array_mut().expect("a list").extend(secret.as_array().expect("a list").clone());
+    assert_eq!(answer["reasoning_details"], whole);
+    assert_eq!(answer["thinking_blocks"], json!([thought]));
+    assert_eq!(answer["tool_calls"][0]["id"], "c1");
+    assert_eq!(answer["tool_calls"][0]["extra_content"]["google"]["thought_signature"], "R2Vt");
 }

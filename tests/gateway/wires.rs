@@ -227,6 +227,35 @@ async fn errors_of_every_wire_keep_their_status_and_message() {
 }
 
 #[tokio::test]
+async fn an_overload_told_in_the_stream_before_the_first_token_lets_another_model_answer() {
+    let event = json!({"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}});
+    let told = Reply::Stream("text/event-stream", vec![format!("event: error\ndata: {event}\n\n").into()]);
+    let overloaded = MockUpstream::start([told]).await;
+    let other =
+        MockUpstream::start([Reply::events(&[chunk(json!({"content": "42"})), finish("stop")])]).await;
+    let skilled = |config: String, skill: &str| {
+        config.replace(
+            "architecture",
+            &format!("skill = {{ direct = {skill}, thinking = {skill} }}\narchitecture"),
+        )
+    };
+    let config = skilled(model(&overloaded, "anthropic", "claude-sonnet-4-6"), "0.9")
+        + &skilled(model(&other, "vllm", "Qwen/Qwen3-4B"), "0.2").replace("\"up\"", "\"other\"");
+    let gateway = Gateway::start(&config).await;
+    let mut body = ask("6*7?");
+    body["model"] = "auto".into();
+    body["stream"] = true.into();
+    let response = gateway.chat(&body).send().await.expect("a response");
+    assert_eq!(response.status(), 200);
+    assert_eq!(Events::of(response).await.joined("content"), "42");
+    assert!(!overloaded.bodies().is_empty(), "the better model was asked first");
+    body["model"] = "up".into();
+    let response = gateway.chat(&body).send().await.expect("a response");
+    assert!(response.status().is_server_error());
+    assert_eq!(json_of(response).await["error"]["message"], "Overloaded");
+}
+
+#[tokio::test]
 async fn refused_thoughts_of_earlier_turns_are_left_out_once() {
     let refusal = |message: &str| {
         let body = json!({"type": "error", "error": {"type": "invalid_request_error", "message": message}});

@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::calls::signed;
 use super::super::client::Head;
+use super::super::seal::{Sealed, unseen};
 use super::{opening, stop, usage};
 use crate::backends::Whole;
 use crate::id::unique;
@@ -16,7 +17,7 @@ pub(super) fn message(head: &Head, sequences: &[String], whole: Whole) -> Value 
         Some(Value::Object(said)) => said,
         _ => Map::new(),
     };
-    let mut content = thinking(head.reasoning.is_some(), &mut said);
+    let mut content = thinking(head, &mut said);
     content.extend(text(&mut said).map(|text| json!({"type": "text", "text": text})));
     let calls: Vec<Value> = said
         .get("tool_calls")
@@ -38,14 +39,24 @@ pub(super) fn message(head: &Head, sequences: &[String], whole: Whole) -> Value 
 
 /// Thinking as its backend signed it, or unsigned where it does not sign. Signatures are never made up, and a block with
 /// neither text nor signature would say nothing.
-fn thinking(shown: bool, said: &mut Map<String, Value>) -> Vec<Value> {
+fn thinking(head: &Head, said: &mut Map<String, Value>) -> Vec<Value> {
+    let shown = head.reasoning.is_some();
+    let mut sealed = Sealed::default();
+    if let Some(Value::Array(details)) = said.shift_remove("reasoning_details") {
+        sealed.add_details(unseen(head, details));
+    }
     if let Some(Value::Array(blocks)) = said.shift_remove("thinking_blocks")
         && !blocks.is_empty()
     {
         return blocks.into_iter().filter_map(|block| as_shown(shown, block)).collect();
     }
     let text = said.get("reasoning_content").and_then(Value::as_str).filter(|text| shown && !text.is_empty());
-    text.map(|text| json!({"type": "thinking", "thinking": text, "signature": ""})).into_iter().collect()
+    let signature = sealed.signature();
+    let block = json!({
+        "type": "thinking", "thinking": text.unwrap_or_default(), "signature": signature.unwrap_or_default(),
+    });
+    let block = (text.is_some() || signature.is_some()).then_some(block);
+    block.into_iter().chain(sealed.block()).collect()
 }
 
 /// The block as the client sees it; none where nothing of it may be seen.

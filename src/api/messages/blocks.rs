@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::calls::{chat_call, unsigned};
+use super::super::seal;
 use crate::conversation::BadRequest;
 
 /// The chat's messages, the system prompt first.
@@ -205,12 +206,17 @@ fn assistant(at: &str, content: Value) -> Result<Value, BadRequest> {
     };
     let (mut parts, mut calls, mut thinking) = (Vec::new(), Vec::new(), Vec::new());
     let mut thoughts: Vec<String> = Vec::new();
+    let mut message = Map::from_iter([("role".to_owned(), "assistant".into())]);
     for (index, block) in blocks.into_iter().enumerate() {
         let at = format!("{at}.content[{index}]");
         match block.get("type").and_then(Value::as_str) {
             Some("text") => parts.push(text_part(&at, &block)?),
             Some("tool_use") => calls.push(call(&at, &block)?),
             Some("thinking" | "redacted_thinking") => {
+                if let Some(sealed) = seal::of_block(&block) {
+                    seal::open(sealed, None, &mut message);
+                    continue;
+                }
                 let text = block.get("thinking").and_then(Value::as_str).filter(|text| !text.is_empty());
                 thoughts.extend(text.map(str::to_owned));
                 thinking.push(block);
@@ -220,7 +226,6 @@ fn assistant(at: &str, content: Value) -> Result<Value, BadRequest> {
             None => return Err(BadRequest::value(&format!("{at}.type"), &block, "a block with a type")),
         }
     }
-    let mut message = Map::from_iter([("role".to_owned(), "assistant".into())]);
     let silent = parts.is_empty() && !calls.is_empty();
     message.insert("content".into(), if silent { Value::Null } else { joined(parts) });
     if !thoughts.is_empty() {

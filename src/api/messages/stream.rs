@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::calls::{CallEvent, Calls};
 use super::super::client::{Head, Queue, Writer, named};
 use super::super::error::{ApiError, ErrorForm};
+use super::super::seal::{Sealed, unseen};
 use super::answer::as_shown;
 use super::{opening, stop, usage};
 use crate::backends::{Step, Usage};
@@ -17,6 +18,8 @@ pub(super) struct MessageWriter {
     blocks: usize,
     open: Option<Open>,
     calls: Calls,
+    /// What the backend wants back beside thinking blocks, until the thought is over.
+    sealed: Sealed,
     /// Why the answer ended.
     reason: String,
     /// What the backend says of the stop beside the reason.
@@ -40,6 +43,7 @@ impl MessageWriter {
             blocks: 0,
             open: None,
             calls: Calls::default(),
+            sealed: Sealed::default(),
             reason: "stop".to_owned(),
             told: None,
             usage: None,
@@ -79,7 +83,22 @@ impl MessageWriter {
         self.delta(json!({"type": "thinking_delta", "thinking": text}), out);
     }
 
+    /// Details come piece by piece, so that they are complete when something else begins.
+    fn end_thought(&mut self, out: &mut Queue) {
+        if self.sealed.is_empty() {
+            return;
+        }
+        let sealed = std::mem::take(&mut self.sealed);
+        if let Some(signature) = sealed.signature() {
+            self.signed(json!({"type": "thinking", "thinking": "", "signature": signature}), out);
+        }
+        if let Some(block) = sealed.block() {
+            self.signed(block, out);
+        }
+    }
+
     fn text(&mut self, text: &str, out: &mut Queue) {
+        self.end_thought(out);
         if self.open != Some(Open::Text) {
             self.open(Open::Text, json!({"type": "text", "text": ""}), out);
         }
@@ -115,12 +134,16 @@ impl MessageWriter {
         if let Some(Value::Array(blocks)) = delta.shift_remove("thinking_blocks") {
             blocks.into_iter().for_each(|block| self.signed(block, out));
         }
+        if let Some(Value::Array(details)) = delta.shift_remove("reasoning_details") {
+            self.sealed.add_details(unseen(&self.head, details));
+        }
         if let Some(Value::String(refusal)) = delta.shift_remove("refusal")
             && !refusal.is_empty()
         {
             self.text(&refusal, out);
         }
         if let Some(Value::Array(fragments)) = delta.shift_remove("tool_calls") {
+            self.end_thought(out);
             let events = self.calls.push(&fragments);
             self.call(events, out);
         }
@@ -155,6 +178,7 @@ impl Writer for MessageWriter {
             Step::Answer { text, .. } => self.text(&text, out),
             Step::Other { delta, beside, .. } => self.other(delta, beside, out),
             Step::Finished { reason, .. } => {
+                self.end_thought(out);
                 let events = self.calls.finish();
                 self.call(events, out);
                 self.close(out);

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::calls::{chat_call, unsigned};
-use super::seal;
+use super::super::seal;
 use super::tools::chat_name;
 use crate::conversation::BadRequest;
 

@@ -4,7 +4,6 @@ mod envelope;
 mod input;
 mod output;
 mod read;
-mod seal;
 mod stream;
 mod tools;
 

@@ -4,9 +4,9 @@ use serde_json::{Value, json};
 
 use super::super::calls::signed;
 use super::super::client::Head;
+use super::super::seal::{Sealed, unseen};
 use super::Responses;
 use super::envelope::{Status, envelope};
-use super::seal::Sealed;
 use super::tools::{ToolName, input_of};
 use crate::backends::Whole;
 use crate::id::unique;
@@ -58,23 +58,6 @@ fn items(form: &Responses, head: &Head, choice: &Value, status: &Status) -> Vec<
         items.push(call_item(&item, &call_id, &name, arguments, "completed"));
     }
     items
-}
-
-/// What may be handed out of what a backend wants back: where reasoning is hidden, its text may not.
-pub(super) fn unseen(head: &Head, sealed: Vec<Value>) -> Vec<Value> {
-    if head.reasoning.is_some() {
-        return sealed;
-    }
-    let hidden = |mut one: Value| {
-        for field in ["thinking", "text", "summary"] {
-            if let Some(text) = one.get_mut(field) {
-                *text = "".into();
-            }
-        }
-        let kept = |field: &str| one[field].as_str().is_some_and(|text| !text.is_empty());
-        (kept("signature") || kept("data")).then_some(one)
-    };
-    sealed.into_iter().filter_map(hidden).collect()
 }
 
 /// Unique within the answer, and the same in every event of it.

@@ -5,13 +5,13 @@ use serde_json::{Map, Value, json};
 use super::super::calls::{CallEvent, Calls};
 use super::super::client::{Head, Queue, Writer, named};
 use super::super::error::ApiError;
+use super::super::seal::{Sealed, unseen};
 use super::Responses;
 use super::envelope::{Status, envelope};
 use super::output::{
     call_item, end_of, id_of, kind_of, logprobs_of, message_item, reasoning_item, reasoning_part,
-    summary_part, text_part, unseen,
+    summary_part, text_part,
 };
-use super::seal::Sealed;
 use super::tools::{ToolName, input_of};
 use crate::backends::{Step, Usage};
 

@@ -70,6 +70,12 @@ pub struct Capability {
     /// An answer in JSON while thinking.
     #[serde(default)]
     pub json: Conflict,
+    /// An answer can be held to being JSON, not to a schema.
+    #[serde(default)]
+    pub json_objects_only: bool,
+    /// Takes instructions in the role `developer`.
+    #[serde(default)]
+    pub developer_role: bool,
     /// Thinks only where the answer is a stream.
     #[serde(default)]
     pub thinks_in_streams_only: bool,

@@ -17,6 +17,7 @@ mod mlx_lm;
 mod ollama_native;
 mod openrouter;
 mod plan;
+mod restate;
 mod sglang;
 mod tensorrt_llm;
 mod together;
@@ -30,7 +31,7 @@ pub use self::completion::completion;
 pub use self::endpoint::{Auth, Endpoint};
 use self::plan::{Plan, Say};
 use super::Call;
-use super::applied::Applied;
+use super::applied::{Applied, Lossy};
 use super::capability::{self, Capability, History, Spelling};
 use super::wire::{self, history};
 use crate::config::{Dialect, Upstream, Wire};
@@ -201,6 +202,12 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     body.insert("model".into(), plan.model_id.into());
     for field in plan.refused() {
         body.shift_remove(field);
+    }
+    if !plan.capability.developer_role {
+        restate::developers(body);
+    }
+    if plan.applied.lossy.contains(&Lossy::SchemaInText) {
+        restate::schema_in_text(body);
     }
     if plan.frees_tools {
         body.insert("tool_choice".into(), "auto".into());

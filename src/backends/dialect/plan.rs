@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::Call;
+use super::restate::schema_of;
 use crate::backends::applied::{Applied, Lossy};
 use crate::backends::capability::{CapCounts, Capability, Conflict, Depth, Spelling};
 use crate::backends::intent::{Asked, Intent};
@@ -220,6 +221,9 @@ impl<'u> Plan<'u> {
         if forced && must_yield {
             self.frees_tools = true;
             self.applied.lost(Lossy::ToolChoiceDropped);
+        }
+        if self.capability.json_objects_only && schema_of(&call.body).is_some() {
+            self.applied.lost(Lossy::SchemaInText);
         }
         if thinks && self.capability.thinks_in_streams_only && !call.stream {
             self.force_stream = true;

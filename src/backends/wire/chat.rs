@@ -6,7 +6,7 @@ use super::super::{BackendError, Usage, Whole, think};
 use super::outlet::Outlet;
 use super::turns::text_of;
 use super::whole::{Gathered, Gathering};
-use super::{message_of, parse};
+use super::{message_of, parse, told};
 
 /// One event of a stream; true when the server said it was the last.
 pub(super) fn event(data: &str, outlet: &mut Outlet) -> Result<bool, BackendError> {
@@ -16,7 +16,8 @@ pub(super) fn event(data: &str, outlet: &mut Outlet) -> Result<bool, BackendErro
     }
     let mut event = parse(data)?;
     if let Some(error) = event.get("error").filter(|error| !error.is_null()) {
-        return Err(BackendError::Reported(message_of(error)));
+        // OpenRouter and vLLM give the status as the code.
+        return Err(told(error, error.get("code").and_then(Value::as_u64)));
     }
     if let Some(usage) = event.get("usage").and_then(Usage::of_json) {
         outlet.usage(usage);

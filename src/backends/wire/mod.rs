@@ -180,6 +180,18 @@ fn parse(data: &str) -> Result<Map<String, Value>, BackendError> {
     }
 }
 
+/// An error in the middle of a stream; where it names a status, it is as good as one before it. Its body is in OpenAI's shape.
+fn told(error: &Value, status: Option<u64>) -> BackendError {
+    match status.and_then(|status| u16::try_from(status).ok()).filter(|status| (400..600).contains(status)) {
+        Some(status) => {
+            let body =
+                serde_json::json!({"error": {"message": message_of(error), "type": null, "code": null}});
+            BackendError::Status { status, body: Some(body), retry_after: None }
+        }
+        None => BackendError::Reported(message_of(error)),
+    }
+}
+
 /// What an error says, at most 500 characters of it.
 fn message_of(error: &Value) -> String {
     let text = error.get("message").and_then(Value::as_str).or_else(|| error.as_str());

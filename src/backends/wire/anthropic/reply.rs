@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::outlet::Outlet;
 use super::super::turns::text_of;
-use super::super::{message_of, parse};
+use super::super::{parse, told};
 use crate::backends::{BackendError, Usage};
 
 /// Anthropic's answers have one choice.
@@ -211,7 +211,19 @@ fn usage(counts: &Map<String, Value>) -> Option<Usage> {
     })
 }
 
-/// An error in the middle of a stream.
+/// An error in the middle of a stream; its type stands for the status it would have had before.
 fn reported(event: &Value) -> BackendError {
-    BackendError::Reported(message_of(event.get("error").unwrap_or(event)))
+    let error = event.get("error").unwrap_or(event);
+    let status = text_of(error, "type").and_then(|kind| match kind {
+        "invalid_request_error" => Some(400),
+        "authentication_error" => Some(401),
+        "permission_error" => Some(403),
+        "not_found_error" => Some(404),
+        "request_too_large" => Some(413),
+        "rate_limit_error" => Some(429),
+        "timeout_error" => Some(504),
+        "overloaded_error" => Some(529),
+        _ => None,
+    });
+    told(error, status)
 }

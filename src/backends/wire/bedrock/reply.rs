@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::super::frames::Event;
 use super::super::outlet::Outlet;
 use super::super::turns::text_of;
-use super::super::{message_of, parse};
+use super::super::{parse, told};
 use crate::backends::{BackendError, Usage};
 
 /// Converse's answers have one choice.
@@ -41,8 +41,8 @@ impl Reader {
     ) -> Result<bool, BackendError> {
         let kind = event.kind.as_deref().unwrap_or_default();
         if event.failed {
-            let told = parse(&event.data).map(Value::from).unwrap_or_default();
-            return Err(BackendError::Reported(format!("{kind}: {}", message_of(&told))));
+            let error = parse(&event.data).map(Value::from).unwrap_or_default();
+            return Err(told(&error, status_of(kind)));
         }
         let fields = Value::Object(parse(&event.data)?);
         let index = fields.get("contentBlockIndex").and_then(Value::as_u64).unwrap_or(0);
@@ -154,6 +154,18 @@ pub(in crate::backends::wire) fn whole(
         outlet.usage(usage);
     }
     Ok(())
+}
+
+/// The status that an exception would have had before the stream.
+fn status_of(exception: &str) -> Option<u64> {
+    match exception {
+        "validationException" => Some(400),
+        "modelStreamErrorException" => Some(424),
+        "throttlingException" => Some(429),
+        "internalServerException" => Some(500),
+        "serviceUnavailableException" => Some(503),
+        _ => None,
+    }
 }
 
 fn arguments(number: u64, piece: &str) -> Value {

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::super::outlet::Outlet;
 use super::super::turns::text_of;
-use super::super::{message_of, parse};
+use super::super::{parse, told};
 use crate::backends::{BackendError, Usage};
 
 /// Ids of calls that the server gave none begin with this.
@@ -28,7 +28,7 @@ impl Reader {
 
     fn read(&mut self, event: &Map<String, Value>, outlet: &mut Outlet) -> Result<(), BackendError> {
         if let Some(error) = event.get("error") {
-            return Err(BackendError::Reported(message_of(error)));
+            return Err(told(error, error.get("code").and_then(Value::as_u64)));
         }
         if let Some(usage) = event.get("usageMetadata").and_then(usage) {
             outlet.usage(usage);

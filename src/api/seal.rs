@@ -1,8 +1,11 @@
-//! What a backend wants back with the next request, as `encrypted_content`: opaque to the client, and returned as it came.
+//! What a backend wants back with the next request, in the place that an API has for opaque reasoning: the
+//! `encrypted_content` of responses, the redacted blocks of messages. Clients return it as it came.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde_json::{Map, Value, json};
+
+use super::client::Head;
 
 /// Tells ours from a vendor's own.
 const MARK: &str = "thinkgate1.";
@@ -51,10 +54,36 @@ impl Sealed {
         {
             return one["data"].as_str().map(str::to_owned);
         }
+        Some(self.packed())
+    }
+
+    fn packed(&self) -> String {
         let all =
             json!({"thinking_blocks": self.thinking_blocks, "reasoning_details": self.reasoning_details});
-        Some(format!("{MARK}{}", URL_SAFE_NO_PAD.encode(all.to_string())))
+        format!("{MARK}{}", URL_SAFE_NO_PAD.encode(all.to_string()))
     }
+
+    /// The signature of the reasoning that was shown, for a block of messages.
+    pub(super) fn signature(&self) -> Option<&str> {
+        let signed = |detail: &&Value| detail["type"] == "reasoning.text" && filled(detail, "signature");
+        self.reasoning_details.iter().rev().find(signed)?["signature"].as_str()
+    }
+
+    /// Details that hold more than what was shown, as a block of messages. Text alone needs none.
+    pub(super) fn block(&self) -> Option<Value> {
+        let opaque = |detail: &Value| filled(detail, "signature") || filled(detail, "data");
+        let any = self.reasoning_details.iter().any(opaque);
+        any.then(|| json!({"type": "redacted_thinking", "data": self.packed()}))
+    }
+}
+
+fn filled(detail: &Value, field: &str) -> bool {
+    detail.get(field).and_then(Value::as_str).is_some_and(|text| !text.is_empty())
+}
+
+/// What a redacted block of messages holds that is one of ours.
+pub(super) fn of_block(block: &Value) -> Option<&str> {
+    block.get("data").and_then(Value::as_str).filter(|data| data.starts_with(MARK))
 }
 
 fn grow(known: &mut Map<String, Value>, piece: Value) {
@@ -93,6 +122,23 @@ pub(super) fn open(content: &str, id: Option<&Value>, message: &mut Map<String, 
             other => *other = more.into(),
         }
     }
+}
+
+/// What may be handed out of what a backend wants back: where reasoning is hidden, its text may not.
+pub(super) fn unseen(head: &Head, sealed: Vec<Value>) -> Vec<Value> {
+    if head.reasoning.is_some() {
+        return sealed;
+    }
+    let hidden = |mut one: Value| {
+        for field in ["thinking", "text", "summary"] {
+            if let Some(text) = one.get_mut(field) {
+                *text = "".into();
+            }
+        }
+        let kept = |field: &str| one[field].as_str().is_some_and(|text| !text.is_empty());
+        (kept("signature") || kept("data")).then_some(one)
+    };
+    sealed.into_iter().filter_map(hidden).collect()
 }
 
 #[cfg(test)]
