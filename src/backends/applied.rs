@@ -70,6 +70,8 @@ pub enum Lossy {
     OffForTools,
     /// An answer in JSON and thinking exclude each other; thinking went.
     OffForJson,
+    /// A tool loop that was not thought about cannot be thought about now.
+    OffForHistory,
     /// The client's cap leaves no room for the least thinking the backend takes.
     OffForRoom,
     /// The backend thinks before an answer in JSON, whatever it is told.
@@ -105,6 +107,7 @@ impl Lossy {
             Lossy::HistoryStripped => "reasoning the backend refuses was taken out",
             Lossy::OffForTools => "thinking excludes a forced tool call",
             Lossy::OffForJson => "thinking excludes an answer in JSON",
+            Lossy::OffForHistory => "the tool loop brings no thought that the backend knows again",
             Lossy::OffForRoom => "the cap on tokens leaves no room for the least thinking",
             Lossy::OnForJson => "the backend thinks before an answer in JSON",
             Lossy::ToolChoiceDropped => "the model's tool calls cannot be forced",
@@ -138,6 +141,7 @@ impl fmt::Display for Lossy {
             Lossy::HistoryStripped => "history_stripped",
             Lossy::OffForTools => "off_for_tools",
             Lossy::OffForJson => "off_for_json",
+            Lossy::OffForHistory => "off_for_history",
             Lossy::OffForRoom => "off_for_room",
             Lossy::OnForJson => "on_for_json",
             Lossy::ToolChoiceDropped => "tool_choice_dropped",

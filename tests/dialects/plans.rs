@@ -242,3 +242,26 @@ fn a_client_s_own_terms_are_told_apart() {
     assert_eq!(decided("", json!({"thinking_budget": 900})), Asked::Budget);
     assert_eq!(decided("enable_thinking", json!({"enable_thinking": true})), Asked::Nothing);
 }
+
+#[test]
+fn a_loop_without_its_thought_is_not_thought_about_further_where_that_is_refused() {
+    let calling = |more: Value| {
+        let mut message = json!({"role": "assistant", "content": null,
+            "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}]});
+        message.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        let result = json!({"role": "tool", "tool_call_id": "c", "content": "r"});
+        json!({"messages": [{"role": "user", "content": "2+2?"}, message, result],
+               "tools": [{"type": "function", "function": {"name": "f", "parameters": {"type": "object"}}}]})
+    };
+    let claude = upstream(Dialect::Anthropic, "claude-sonnet-4-5");
+    let (body, told) = sent(&claude, Intent::On, calling(json!({"reasoning_content": "another's"})));
+    assert_eq!(body["thinking"], json!({"type": "disabled"}));
+    assert!(told.starts_with("mode=off;lossy=") && told.contains("off_for_history"), "{told}");
+    let signed = json!({"thinking_blocks": [{"type": "thinking", "thinking": "t", "signature": "s"}]});
+    let (body, told) = sent(&claude, Intent::On, calling(signed));
+    assert_eq!((&body["thinking"]["type"], &*told), (&json!("enabled"), "mode=on;budget=2048"));
+    // The later way of thinking does not mind.
+    let later = upstream(Dialect::Anthropic, "claude-opus-4-7");
+    let (body, _) = sent(&later, Intent::On, calling(json!({})));
+    assert_eq!(body["thinking"]["type"], "adaptive");
+}

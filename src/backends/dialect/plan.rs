@@ -7,6 +7,7 @@ use super::restate::schema_of;
 use crate::backends::applied::{Applied, Lossy};
 use crate::backends::capability::{CapCounts, Capability, Conflict, Depth, Spelling};
 use crate::backends::intent::{Asked, Intent};
+use crate::backends::wire::history;
 use crate::config::Upstream;
 use crate::conversation::Mode;
 use crate::policy::{Effort, ThinkingAbility};
@@ -184,10 +185,22 @@ impl<'u> Plan<'u> {
         if self.capability.json == Conflict::TurnsOff && wants_json(body) {
             return Some(Lossy::OffForJson);
         }
+        if self.thinks_by_budget() && history::begins_unthought(body) {
+            return Some(Lossy::OffForHistory);
+        }
         let least = self.budget.filter(|_| self.capability.cap_counts == CapCounts::All).map(u64::from);
         match (least, cap_of(body)) {
             (Some(budget), Some(cap)) if budget >= cap => Some(Lossy::OffForRoom),
             _ => None,
+        }
+    }
+
+    /// Anthropic's first way of thinking, which is strict about what went before.
+    fn thinks_by_budget(&self) -> bool {
+        match self.capability.spelling {
+            Spelling::Enabled => true,
+            Spelling::EnabledOrAdaptive => self.budget.is_some(),
+            _ => false,
         }
     }
 

@@ -28,7 +28,7 @@ class ChatFake(Fake):
             tools=tools_of(body),
             forced=forced(body),
             answered=newest_result(body["messages"]),
-            schema=schema_of(body),
+            schema=self.schema(body),
             stop=stops(body),
             most=body.get("max_completion_tokens") or body.get("max_tokens"),
         )
@@ -59,6 +59,10 @@ class ChatFake(Fake):
 
     def thinks(self, body):
         raise NotImplementedError
+
+    def schema(self, body):
+        form = body.get("response_format") or {}
+        return {"json_object": {"type": "object"}, "json_schema": form.get("json_schema", {}).get("schema")}.get(form.get("type"))
 
     def usage(self, body, reply):
         prompt, thought = count(body["messages"]), len(reply.reasoning)
@@ -125,11 +129,6 @@ def forced(body):
 
 def newest_result(messages):
     return text_of(messages[-1].get("content")) if messages[-1]["role"] == "tool" else None
-
-
-def schema_of(body):
-    form = body.get("response_format") or {}
-    return {"json_object": {"type": "object"}, "json_schema": form.get("json_schema", {}).get("schema")}.get(form.get("type"))
 
 
 def stops(body):

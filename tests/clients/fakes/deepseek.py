@@ -1,5 +1,7 @@
 """DeepSeek's own service: thinking on unless switched off, reasoning in `reasoning_content`, and a rule about the history."""
 
+import json
+import re
 from dataclasses import dataclass
 
 from .chat import ChatFake, text_of
@@ -41,6 +43,13 @@ class DeepSeekFake(ChatFake):
             parts = message.get("content") if isinstance(message.get("content"), list) else []
             self.check(all(part.get("type") == "text" for part in parts), "messages: unknown variant `image_url`, expected `text`")
             self.check(not parts or text_of(parts), "messages: empty content")
+
+    def schema(self, body):
+        """Held to JSON only; what the JSON should look like, its model reads in the prompt."""
+        told = "".join(text_of(message.get("content")) for message in body["messages"] if message["role"] == "system")
+        wanted = super().schema(body)
+        shown = re.search(r"JSON schema[^\n]*\n(\{.*\})", told)
+        return json.loads(shown[1]) if wanted and shown else wanted
 
     def thinks(self, body):
         return (body.get("thinking") or {}).get("type") != "disabled"

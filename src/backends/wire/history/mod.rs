@@ -186,6 +186,21 @@ fn lift_parts(fields: &mut Map<String, Value>) {
     fields.entry("thinking_blocks").or_insert_with(|| thoughts.into());
 }
 
+/// Whether the tool loop under way began without a thought that Anthropic would know again by its signature. Thinking by a
+/// budget, it refuses to go on with one: a turn must begin with a thought, whoever dropped it.
+pub(in crate::backends) fn begins_unthought(chat: &Map<String, Value>) -> bool {
+    let Some(messages) = chat.get("messages").and_then(Value::as_array) else { return false };
+    let role = |message: &Value, role: &str| text_of(message, "role") == Some(role);
+    let start = messages.iter().rposition(|message| role(message, "user")).map_or(0, |user| user + 1);
+    let turn = messages[start..].iter().find(|message| role(message, "assistant"));
+    let Some(Value::Object(fields)) = turn else { return false };
+    let mut fields = fields.clone();
+    lift_parts(&mut fields);
+    let details = fields.get("reasoning_details").map(blocks_of).unwrap_or_default();
+    let signed = fields.get("thinking_blocks").is_some_and(is_any_signed) || details.iter().any(is_signed);
+    !signed
+}
+
 fn is_opaque(fields: &Map<String, Value>) -> bool {
     fields.contains_key("thinking_blocks") || fields.contains_key("reasoning_details")
 }

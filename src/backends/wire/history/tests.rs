@@ -139,3 +139,16 @@ fn a_history_without_reasoning_is_left_alone() {
     assert_eq!(settle(&mut after, &rule), []);
     assert_eq!(after, before);
 }
+
+#[test]
+fn a_loop_that_begins_without_a_signed_thought_is_known() {
+    let signed = json!({"thinking_blocks": [{"type": "thinking", "thinking": "y", "signature": "s"}]});
+    let parts =
+        json!({"content": [{"type": "redacted_thinking", "data": "d"}, {"type": "text", "text": "B."}]});
+    for (call, unthought) in [(json!({}), true), (text("y"), true), (signed.clone(), false), (parts, false)] {
+        assert_eq!(begins_unthought(&conversation(&json!({}), &call)), unthought, "{call}");
+    }
+    let mut chat = conversation(&json!({}), &json!({}));
+    chat["messages"].as_array_mut().expect("messages").truncate(3);
+    assert!(!begins_unthought(&chat), "no loop is under way: the question is new");
+}
