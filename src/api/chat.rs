@@ -1,13 +1,13 @@
 //! Chat completions: the canonical form itself, so reading changes nothing and writing only names reasoning as asked.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use axum::body::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::client::{Form, Head, Queue, Writer, data};
 use super::error::{ApiError, ErrorForm};
-use super::request::check_fields;
+use super::request::{check_fields, omits_reasoning};
 use crate::backends::{Step, Whole};
 use crate::config::ReasoningField;
 use crate::conversation::BadRequest;
@@ -32,8 +32,7 @@ pub(super) fn read(body: Value) -> Result<(Value, Box<dyn Form>), BadRequest> {
     let flag = |pointer: &str| body.pointer(pointer).and_then(Value::as_bool);
     let form = Chat {
         include_usage: flag("/stream_options/include_usage").unwrap_or(false),
-        hides_reasoning: flag("/include_reasoning") == Some(false)
-            || flag("/reasoning/exclude") == Some(true),
+        hides_reasoning: body.as_object().is_some_and(omits_reasoning),
     };
     Ok((body, Box::new(form)))
 }
@@ -67,6 +66,7 @@ impl Form for Chat {
             opening: opening(&head, "chat.completion.chunk", "chatcmpl"),
             include_usage: self.include_usage,
             begun: BTreeSet::new(),
+            numbered: BTreeMap::new(),
             usage: None,
             notes: head.notes(),
             head,
@@ -107,6 +107,8 @@ struct ChatWriter {
     include_usage: bool,
     /// Choices whose first chunk has named the role.
     begun: BTreeSet<u64>,
+    /// Entries so far of lists that say what reasoning there was.
+    numbered: BTreeMap<(u64, &'static str), u64>,
     usage: Option<Value>,
     /// What the last chunk of the choice says beside the answer.
     notes: Map<String, Value>,
@@ -165,8 +167,22 @@ impl ChatWriter {
     ) {
         self.begin_choice(choice, out);
         name_reasoning(&mut delta, self.head.reasoning);
+        self.number(choice, &mut delta);
         if !delta.is_empty() || !beside.is_empty() {
             out.push_back(data(self.chunk(choice, delta.into(), beside)));
+        }
+    }
+
+    /// Clients that put deltas together need to know which entries of a list are the same.
+    fn number(&mut self, choice: u64, delta: &mut Map<String, Value>) {
+        for name in ["thinking_blocks", "reasoning_details"] {
+            let entries = delta.get_mut(name).and_then(Value::as_array_mut).into_iter().flatten();
+            for entry in entries.filter_map(Value::as_object_mut).filter(|entry| !entry.contains_key("index"))
+            {
+                let next = self.numbered.entry((choice, name)).or_insert(0);
+                entry.insert("index".into(), (*next).into());
+                *next += 1;
+            }
         }
     }
 

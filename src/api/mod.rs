@@ -155,13 +155,15 @@ async fn metrics(State(app): State<Arc<App>>) -> ([(HeaderName, &'static str); 1
 }
 
 async fn welcome(State(app): State<Arc<App>>) -> String {
-    let mut text = format!("thinkgate {}\n\nModels\n", env!("CARGO_PKG_VERSION"));
-    for served in &app.models {
+    let mut text = format!("thinkgate {}\n\n", env!("CARGO_PKG_VERSION"));
+    // Names are for those who may ask.
+    let named = if app.config.keys.is_empty() { app.models.as_slice() } else { &[] };
+    for served in named {
         let profile = &served.model.profile;
         text.push_str(&format!("  {} ({})\n", profile.name, profile.architecture.as_str()));
     }
     text.push_str(
-        "\nEndpoints\n  \
+        "Endpoints\n  \
          POST /v1/chat/completions  OpenAI chat; model \"auto\" lets the gateway choose\n  \
          POST /v1/responses         OpenAI responses, stateless\n  \
          POST /v1/messages          Anthropic messages, and /v1/messages/count_tokens\n  \

@@ -150,6 +150,14 @@ pub(super) const EXTENSIONS: &[&str] = &[
 /// Where a canonical body keeps Anthropic's effort until it has been read.
 pub(super) const OUTPUT_CONFIG: &str = "output_config";
 
+/// Whether a body asks not to see reasoning, in whichever API's words.
+pub(super) fn omits_reasoning(fields: &Map<String, Value>) -> bool {
+    let inside = |object: &str, field: &str| fields.get(object).and_then(|object| object.get(field));
+    fields.get("include_reasoning") == Some(&Value::Bool(false))
+        || inside("reasoning", "exclude") == Some(&Value::Bool(true))
+        || inside("thinking", "display").is_some_and(|display| display == "omitted")
+}
+
 /// Clients that name no type mean JSON, and so does a form type, which is what curl says unasked.
 fn check_media_type(headers: &HeaderMap) -> Result<(), ApiError> {
     let Some(kind) = headers.get(CONTENT_TYPE) else { return Ok(()) };

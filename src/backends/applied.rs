@@ -78,7 +78,7 @@ pub enum Lossy {
     OnForJson,
     /// A tool call cannot be forced on this model.
     ToolChoiceDropped,
-    /// The backend cannot hold an answer to a schema, which stands in the text instead.
+    /// The backend cannot hold an answer to a schema, or to JSON, so that this stands in the text instead.
     SchemaInText,
 }
 
@@ -111,7 +111,7 @@ impl Lossy {
             Lossy::OffForRoom => "the cap on tokens leaves no room for the least thinking",
             Lossy::OnForJson => "the backend thinks before an answer in JSON",
             Lossy::ToolChoiceDropped => "the model's tool calls cannot be forced",
-            Lossy::SchemaInText => "the backend holds answers to no schema, so it stands in the text",
+            Lossy::SchemaInText => "the backend holds answers to no such form, so it stands in the text",
         }
     }
 }

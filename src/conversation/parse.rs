@@ -247,19 +247,16 @@ fn is_observation(before: Option<&Message<'_>>, text: &str) -> bool {
         })
 }
 
+/// Of two caps the lower.
 fn max_tokens(body: &Value) -> Result<Option<u64>, BadRequest> {
+    let mut least = None;
     for key in ["max_completion_tokens", "max_tokens"] {
-        match body.get(key) {
-            None | Some(Value::Null) => {}
-            Some(value) => {
-                return match value.as_u64() {
-                    Some(tokens) if tokens > 0 => Ok(Some(tokens)),
-                    _ => Err(BadRequest::value(key, value, "a whole number above 0")),
-                };
-            }
-        }
+        let Some(value) = body.get(key).filter(|value| !value.is_null()) else { continue };
+        let tokens = value.as_u64().filter(|tokens| *tokens > 0);
+        let tokens = tokens.ok_or_else(|| BadRequest::value(key, value, "a whole number above 0"))?;
+        least = Some(least.map_or(tokens, |least: u64| least.min(tokens)));
     }
-    Ok(None)
+    Ok(least)
 }
 
 fn tool_forced(choice: Option<&Value>) -> bool {

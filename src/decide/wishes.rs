@@ -115,10 +115,10 @@ fn is_meant(directive: &Directive<'_>, reading: &Reading) -> bool {
     !reading.touches(&directive.range, apart) && !is_mentioned(&reading.whole()[..directive.range.start])
 }
 
-/// `/think` as a word of its own, not a piece of a path or address.
+/// `/think` as a word of its own, not a piece of a path, an address or a tag.
 fn stands_alone(text: &str, directive: &Directive<'_>) -> bool {
     let part_of_a_path =
-        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '~' | '.' | ':');
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '/' | '_' | '-' | '~' | '.' | ':' | '<' | '>');
     let before = text[..directive.range.start].chars().next_back();
     let mut after = text[directive.range.end..].chars();
     let clear_after = match after.next() {
@@ -127,7 +127,15 @@ fn stands_alone(text: &str, directive: &Directive<'_>) -> bool {
         Some(c) => !part_of_a_path(c),
         None => true,
     };
-    before.is_none_or(|c| c == '.' || !part_of_a_path(c)) && clear_after
+    before.is_none_or(|c| c == '.' || !part_of_a_path(c)) && clear_after && !is_opened(text, directive)
+}
+
+/// An argument of a command: `cd /think`.
+fn is_opened(text: &str, directive: &Directive<'_>) -> bool {
+    const COMMANDS: &[&str] =
+        &["cd", "ls", "cat", "cp", "mv", "rm", "mkdir", "chmod", "chown", "mount", "curl", "get", "post"];
+    let word = text[..directive.range.start].trim_end().rsplit(|c: char| !c.is_ascii_alphanumeric()).next();
+    word.is_some_and(|word| COMMANDS.contains(&word))
 }
 
 static MENTION: LazyLock<Regex> = LazyLock::new(|| {

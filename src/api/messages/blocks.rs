@@ -130,10 +130,15 @@ fn result(at: &str, block: &Value, pictures: &mut Vec<Value>) -> Result<Value, B
         }
     }
     // A chat's tool message cannot say that the tool failed, except in words.
-    if block.get("is_error") == Some(&Value::Bool(true)) {
+    let failed = block.get("is_error") == Some(&Value::Bool(true));
+    if failed {
         texts.insert(0, "Error:".to_owned());
     }
-    Ok(json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")}))
+    let mut result = json!({"role": "tool", "tool_call_id": id, "content": texts.join("\n")});
+    if failed {
+        result["is_error"] = true.into();
+    }
+    Ok(marked(result, block))
 }
 
 /// A block of the user's, or inside a tool's result, as parts of a chat message.
@@ -287,7 +292,7 @@ mod tests {
                                  {"type": "redacted_thinking", "data": "r1"}],
              "tool_calls": [{"id": "t1", "type": "function",
                              "function": {"name": "ls", "arguments": "{\"path\":\"/\"}"}}]},
-            {"role": "tool", "tool_call_id": "t1", "content": "Error:\ndenied"},
+            {"role": "tool", "tool_call_id": "t1", "content": "Error:\ndenied", "is_error": true},
             {"role": "user", "content": [
                 {"type": "text", "text": "Returned by the tool call t1:"},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}},

@@ -4,7 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::client::Form;
-use super::super::request::{EXTENSIONS, OUTPUT_CONFIG, check, check_sampling};
+use super::super::request::{EXTENSIONS, OUTPUT_CONFIG, check, check_sampling, omits_reasoning};
 use super::Messages;
 use super::blocks;
 use crate::config::HostedTools;
@@ -45,9 +45,7 @@ pub(in super::super) fn read(body: Value, hosted: HostedTools) -> Result<(Value,
     check(&fields, "stop_sequences", is_texts, "an array of strings")?;
     refuse_servers(&fields, hosted)?;
     let mut form = Messages {
-        omits_thinking: fields.get("include_reasoning") == Some(&Value::Bool(false))
-            || fields.get("thinking").and_then(|thinking| thinking.get("display")?.as_str())
-                == Some("omitted"),
+        omits_thinking: omits_reasoning(&fields),
         stop_sequences: texts(fields.get("stop_sequences")),
         left_out: Vec::new(),
     };
@@ -160,7 +158,11 @@ fn function(index: usize, tool: Value) -> Result<Value, BadRequest> {
         let value = tool.shift_remove(from).filter(|value| !value.is_null());
         function.extend(value.map(|value| (to.to_owned(), value)));
     }
-    Ok(json!({"type": "function", "function": function}))
+    let mut out = json!({"type": "function", "function": function});
+    if let Some(mark) = tool.shift_remove("cache_control").filter(|mark| !mark.is_null()) {
+        out["cache_control"] = mark;
+    }
+    Ok(out)
 }
 
 fn read_choice(choice: Option<Value>, chat: &mut Map<String, Value>) -> Result<(), BadRequest> {
@@ -169,6 +171,8 @@ fn read_choice(choice: Option<Value>, chat: &mut Map<String, Value>) -> Result<(
         (Some("auto"), _) => json!("auto"),
         (Some("any"), _) => json!("required"),
         (Some("none"), _) => json!("none"),
+        // A tool that was left out cannot be called.
+        (Some("tool"), Some(name)) if !is_offered(chat, name) => json!("auto"),
         (Some("tool"), Some(name)) => json!({"type": "function", "function": {"name": name}}),
         _ => {
             return Err(BadRequest::value(
@@ -183,6 +187,11 @@ fn read_choice(choice: Option<Value>, chat: &mut Map<String, Value>) -> Result<(
         chat.insert("parallel_tool_calls".into(), false.into());
     }
     Ok(())
+}
+
+fn is_offered(chat: &Map<String, Value>, name: &Value) -> bool {
+    let tools = chat.get("tools").and_then(Value::as_array).into_iter().flatten();
+    tools.into_iter().any(|tool| tool["function"]["name"] == *name)
 }
 
 /// The schema an answer is held to, and the effort, which deciding reads where it stands.

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::super::client::Form;
-use super::super::request::{EXTENSIONS, check, check_sampling};
+use super::super::request::{EXTENSIONS, check, check_sampling, omits_reasoning};
 use super::envelope::echoed;
 use super::tools::{choose, read_tools};
 use super::{Responses, input};
@@ -31,7 +31,7 @@ pub(in super::super) fn read(body: Value, hosted: HostedTools) -> Result<(Value,
     let summary = ["summary", "generate_summary"].iter().any(|name| {
         fields.get("reasoning").and_then(|reasoning| reasoning.get(*name)).is_some_and(Value::is_string)
     });
-    let hides_reasoning = fields.get("include_reasoning") == Some(&Value::Bool(false));
+    let hides_reasoning = omits_reasoning(&fields);
     let mut chat = Map::new();
     for field in SHARED.iter().chain(EXTENSIONS) {
         let value = fields.shift_remove(*field).filter(|value| !value.is_null());
@@ -43,6 +43,9 @@ pub(in super::super) fn read(body: Value, hosted: HostedTools) -> Result<(Value,
     let (functions, tools) = read_tools(fields.shift_remove("tools"), hosted)?;
     let asked =
         fields.shift_remove("input").ok_or_else(|| BadRequest::missing("input", "a string or items"))?;
+    if asked.as_array().is_some_and(Vec::is_empty) {
+        return Err(BadRequest::value("input", &asked, "a string or at least one item"));
+    }
     chat.insert("messages".into(), input::messages(fields.shift_remove("instructions"), asked)?.into());
     choose(fields.shift_remove("tool_choice"), functions, &tools, &mut chat)?;
     read_reasoning(&fields, &mut chat)?;

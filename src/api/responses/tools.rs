@@ -180,6 +180,8 @@ pub(super) fn choose(
                 });
                 Some(object.get("mode").cloned().unwrap_or_else(|| "auto".into()))
             }
+            // A tool that was left out cannot be called.
+            Some(kind) if names.left_out.iter().any(|left_out| left_out == kind) => None,
             _ => {
                 let accepted = "auto, none, required, a function, a custom tool or allowed_tools";
                 return Err(BadRequest::value("tool_choice", object, accepted));

@@ -28,7 +28,8 @@ pub(super) fn request_of(call: &Call, model: &engine::ModelInfo) -> Result<engin
     let thinking = call.thinking == Mode::On;
     let max_tokens = ["max_completion_tokens", "max_tokens"]
         .iter()
-        .find_map(|field| body.get(*field).and_then(Value::as_u64));
+        .filter_map(|field| body.get(*field).and_then(Value::as_u64))
+        .min();
     let budget = if thinking { call.budget.map(|tokens| tokens as usize) } else { None };
     let tools = tools_of(body, model)?;
     Ok(engine::Request {

@@ -173,8 +173,18 @@ const THINKING_FIELDS: &[&str] = &[
 ];
 
 /// Fields by which some gateways let a client choose where its request goes, or replace the model's template.
-const NEVER_FORWARDED: &[&str] =
-    &["api_base", "base_url", "api_key", "custom_llm_provider", "extra_headers", "timeout", "chat_template"];
+const NEVER_FORWARDED: &[&str] = &[
+    "api_base",
+    "base_url",
+    "api_key",
+    "custom_llm_provider",
+    "extra_headers",
+    "timeout",
+    "chat_template",
+    "models",
+    "route",
+    "fallbacks",
+];
 
 /// Flags of a chat template that hold the mode or its depth, and two that servers refuse.
 const MODE_FLAGS: &[&str] = &[
@@ -203,6 +213,9 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     for field in plan.refused() {
         body.shift_remove(field);
     }
+    if plan.upstream.wire == Wire::Chat {
+        restate::without_failures(body);
+    }
     if !plan.capability.developer_role {
         restate::developers(body);
     }
@@ -210,8 +223,10 @@ fn prepare(body: &mut Map<String, Value>, plan: &Plan<'_>) {
     if plan.capability.unknown_fields == UnknownFields::Refused && plan.upstream.wire == Wire::Chat {
         restate::without_cache_marks(body);
     }
-    if plan.applied.lossy.contains(&Lossy::SchemaInText) {
-        restate::schema_in_text(body);
+    match plan.applied.lossy.contains(&Lossy::SchemaInText) {
+        true if restate::schema_of(body).is_some() => restate::schema_in_text(body),
+        true => restate::json_in_text(body),
+        false => {}
     }
     if plan.frees_tools {
         body.insert("tool_choice".into(), "auto".into());

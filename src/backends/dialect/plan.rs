@@ -8,7 +8,7 @@ use crate::backends::applied::{Applied, Lossy};
 use crate::backends::capability::{CapCounts, Capability, Conflict, Depth, Spelling};
 use crate::backends::intent::{Asked, Intent};
 use crate::backends::wire::history;
-use crate::config::Upstream;
+use crate::config::{Upstream, Wire};
 use crate::conversation::Mode;
 use crate::policy::{Effort, ThinkingAbility};
 
@@ -222,8 +222,15 @@ impl<'u> Plan<'u> {
             self.frees_tools = true;
             self.applied.lost(Lossy::ToolChoiceDropped);
         }
-        if self.capability.json_objects_only && schema_of(&call.body).is_some() {
+        let anthropic = matches!(self.upstream.wire, Wire::Anthropic | Wire::Bedrock);
+        let is_schema = schema_of(&call.body).is_some();
+        let is_json = wants_json(&call.body) && !is_schema;
+        if (self.capability.json_objects_only && is_schema) || (anthropic && is_json) {
             self.applied.lost(Lossy::SchemaInText);
+        }
+        let says = |field: &str| call.body.get(field).is_some_and(|value| !is_neutral(field, value));
+        if anthropic && ANTHROPIC_LACKS.iter().any(|field| says(field)) {
+            self.applied.lost(Lossy::SamplingDropped);
         }
         if thinks && self.capability.thinks_in_streams_only && !call.stream {
             self.force_stream = true;
@@ -245,6 +252,10 @@ impl<'u> Plan<'u> {
         capability.refuses.iter().chain(while_thinking).map(String::as_str)
     }
 }
+
+/// Sampling fields of chat completions that Anthropic's messages and Bedrock's Converse have no place for.
+const ANTHROPIC_LACKS: [&str; 6] =
+    ["presence_penalty", "frequency_penalty", "seed", "logit_bias", "logprobs", "top_logprobs"];
 
 /// The client demands that a tool be called.
 fn forces_tools(body: &Map<String, Value>) -> bool {

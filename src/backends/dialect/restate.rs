@@ -10,6 +10,14 @@ pub(super) fn developers(body: &mut Map<String, Value>) {
     }
 }
 
+/// That a tool failed stands in its words already; chat completions have no field for it.
+pub(super) fn without_failures(body: &mut Map<String, Value>) {
+    let messages = body.get_mut("messages").and_then(Value::as_array_mut).into_iter().flatten();
+    for message in messages.filter_map(Value::as_object_mut) {
+        message.shift_remove("is_error");
+    }
+}
+
 /// Anthropic's marks of what to cache, which cost the request where unknown fields do. They are hints and change no answer.
 pub(super) fn without_cache_marks(body: &mut Map<String, Value>) {
     for list in ["messages", "tools"] {
@@ -36,13 +44,23 @@ pub(super) fn schema_of(body: &Map<String, Value>) -> Option<&Value> {
 /// Puts the schema of the answer into the text; that the answer is JSON at all stays demanded.
 pub(super) fn schema_in_text(body: &mut Map<String, Value>) {
     let Some(schema) = schema_of(body) else { return };
-    let demand =
+    let text =
         format!("Answer with one JSON value that fits this JSON schema, and with nothing else:\n{schema}");
     body.insert("response_format".into(), json!({"type": "json_object"}));
+    demand(body, text);
+}
+
+/// Puts into the text that the answer is to be JSON, where nothing else can say so.
+pub(super) fn json_in_text(body: &mut Map<String, Value>) {
+    body.shift_remove("response_format");
+    demand(body, "Answer with one JSON object and with nothing else.".to_owned());
+}
+
+/// Beside the instructions that are there, which stay the first thing a cached prefix has.
+fn demand(body: &mut Map<String, Value>, text: String) {
     let Some(messages) = body.get_mut("messages").and_then(Value::as_array_mut) else { return };
-    // Beside the instructions that are there, which stay the first thing a cached prefix has.
     let after = messages.iter().take_while(|message| message["role"] == "system").count();
-    messages.insert(after, json!({"role": "system", "content": demand}));
+    messages.insert(after, json!({"role": "system", "content": text}));
 }
 
 #[cfg(test)]

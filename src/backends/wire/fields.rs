@@ -11,9 +11,9 @@ pub(super) fn copy(from: &Map<String, Value>, to: &mut Map<String, Value>, names
     }
 }
 
-/// Most tokens of the answer, by its newer name or the older one.
+/// Most tokens of the answer, by its newer name or the older one; of two the lower.
 pub(super) fn most_tokens(chat: &Map<String, Value>) -> Option<u64> {
-    ["max_completion_tokens", "max_tokens"].iter().find_map(|name| chat.get(*name)?.as_u64())
+    ["max_completion_tokens", "max_tokens"].iter().filter_map(|name| chat.get(*name)?.as_u64()).min()
 }
 
 /// Where to stop, as a list.

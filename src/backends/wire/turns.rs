@@ -226,10 +226,11 @@ fn google_signature(fields: &Map<String, Value>) -> Option<&str> {
 fn result<'a>(message: &'a Map<String, Value>, all: &'a [Value]) -> Said<'a> {
     let id = message.get("tool_call_id").and_then(Value::as_str).unwrap_or_default();
     let said = content_of(message);
-    let cache = said.iter().rev().find_map(|said| match said {
+    let of_parts = said.iter().rev().find_map(|said| match said {
         Said::Text(text) => text.cache,
         _ => None,
     });
+    let cache = of_parts.or_else(|| message.get("cache_control").filter(|cache| !cache.is_null()));
     Said::Result(ToolResult {
         id,
         name: message.get("name").and_then(Value::as_str).or_else(|| name_of_call(id, all)),

@@ -192,11 +192,15 @@ fn tool(tool: &Value) -> Value {
     if let Some(function) = function.as_object() {
         copy(function, &mut out, &[("name", "name"), ("description", "description")]);
     }
-    let schema = function.get("parameters").filter(|schema| schema.get("type").is_some());
-    out.insert(
-        "input_schema".into(),
-        schema.cloned().unwrap_or_else(|| json!({"type": "object", "properties": {}})),
-    );
+    let mut schema = json!({"type": "object", "properties": {}});
+    if let Some(parameters) =
+        function.get("parameters").and_then(Value::as_object).filter(|own| !own.is_empty())
+    {
+        schema = json!({"type": "object"});
+        let object = schema.as_object_mut().expect("just made");
+        object.extend(parameters.clone());
+    }
+    out.insert("input_schema".into(), schema);
     if let Some(cache) = tool.get("cache_control").or_else(|| function.get("cache_control")) {
         out.insert("cache_control".into(), cache.clone());
     }

@@ -244,6 +244,11 @@ fn is_any_signed(blocks: &Value) -> bool {
 fn keep_signed(fields: &mut Map<String, Value>) {
     if let Some(Value::Array(blocks)) = fields.get_mut("thinking_blocks") {
         blocks.retain(is_signed);
+        // Its number in the stream that it came in.
+        blocks
+            .iter_mut()
+            .filter_map(Value::as_object_mut)
+            .for_each(|block| drop(block.shift_remove("index")));
         if blocks.is_empty() {
             fields.shift_remove("thinking_blocks");
         }
