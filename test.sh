@@ -69,7 +69,10 @@ agents() {
 }
 
 pip() { $python -m pip install --quiet --disable-pip-version-check "$@"; }
-pytest() { THINKGATE_BIN="$thinkgate" $python -m pytest -q "$@"; }
+pytest() {
+  [ -x "$thinkgate" ] || { echo "$thinkgate is not there: run ./test.sh rust first" >&2; return 1; }
+  THINKGATE_BIN="$thinkgate" $python -m pytest -q "$@"
+}
 
 python=$PWD/.venv/bin/python
 PATH=$PATH:$PWD/.venv/bin
