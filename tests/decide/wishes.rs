@@ -54,9 +54,14 @@ fn directives_in_code_quotation_and_background_change_nothing() {
         assert_eq!(verdict(&decision), plain, "{prompt}: {:?}", decision.wishes);
         assert!(decision.wishes.is_empty(), "{prompt}: {:?}", decision.wishes);
     }
-    for prompt in
-        ["What does “/think” do?", "Translate into French: think step by step", "翻译成英文：请详细说明"]
-    {
+    for prompt in [
+        "What does “/think” do?",
+        "Translate into French: think step by step",
+        "翻译成英文：请详细说明",
+        "what does </think> mean in html?",
+        "用</think>结束",
+        "cd /think && ls",
+    ] {
         assert!(of_prompt(prompt).wishes.is_empty(), "{prompt}");
     }
 }

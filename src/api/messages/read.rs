@@ -238,7 +238,8 @@ mod tests {
                 "messages": [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "hi"}],
                 "stop": ["END"], "user": "u1",
                 "tools": [{"type": "function", "function": {
-                    "name": "f", "description": "d", "parameters": {"type": "object"}}}],
+                    "name": "f", "description": "d", "parameters": {"type": "object"}},
+                    "cache_control": {"type": "ephemeral"}}],
                 "tool_choice": "required", "parallel_tool_calls": false,
                 "response_format": {"type": "json_schema", "json_schema": {
                     "name": "answer", "schema": {"type": "object"}, "strict": true}},
@@ -252,6 +253,7 @@ mod tests {
             (json!({"type": "auto"}), json!("auto")),
             (json!({"type": "none"}), json!("none")),
             (json!({"type": "tool", "name": "f"}), json!({"type": "function", "function": {"name": "f"}})),
+            (json!({"type": "tool", "name": "left_out"}), json!("auto")),
         ] {
             let body =
                 json!({"tool_choice": choice, "tools": [{"name": "f", "input_schema": {}}], "messages": []});
